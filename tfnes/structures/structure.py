@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import tensorflow as tf
 
-from tfnes import random
+from tfnes import errors, random, registration
 from tfnes.typing import Seed, Tensor
 
 
@@ -18,14 +18,17 @@ class Structure(abc.ABC):
     indicator of its parts, of the same shape `[..., *parts]` as the log-potentials;
     any number of leading batch axes is allowed. `lengths` `[...]` counts the real
     nodes of each example; parts of padding are masked before solving (they may hold
-    garbage) and are 0 in every result.
+    garbage) and are 0 in every result. An example without any real node has one
+    structure, the empty one.
     """
 
     parts_rank: int = 1
     """Number of trailing axes that index the parts of one structure."""
 
     @abc.abstractmethod
-    def argmax(self, log_potentials: Tensor, *, lengths: Tensor | None = None) -> Tensor:
+    def argmax(
+        self, log_potentials: Tensor, *, lengths: Tensor | None = None
+    ) -> Tensor:
         """Returns argmax over z in Z of <z, log_potentials>.
 
         Args:
@@ -34,11 +37,15 @@ class Structure(abc.ABC):
 
         Returns:
           `[..., *parts]` in {0, 1}, dtype of `log_potentials`. Of several optima any
-          one is returned, the same one every time.
+          one is returned, the same one every time. Where every structure has a
+          forbidden part, or a log-potential is NaN, some z is returned; `validate`
+          tells.
         """
 
     @abc.abstractmethod
-    def log_count(self, log_potentials: Tensor, *, lengths: Tensor | None = None) -> Tensor:
+    def log_count(
+        self, log_potentials: Tensor, *, lengths: Tensor | None = None
+    ) -> Tensor:
         """Returns log |Z| of each example, `[...]` (only the shape is read)."""
 
     @abc.abstractmethod
@@ -48,7 +55,7 @@ class Structure(abc.ABC):
     def score(self, latent: Tensor, log_potentials: Tensor) -> Tensor:
         """Returns <z, log_potentials> of each example, `[...]`.
 
-        Parts with z = 0 add 0 even where their log-potential is -inf.
+        Parts with z = 0 add 0 even where their log-potential is -inf or NaN.
         """
         axes = list(range(-self.parts_rank, 0))
         zero = tf.zeros_like(log_potentials)
@@ -56,7 +63,9 @@ class Structure(abc.ABC):
             latent * tf.where(tf.equal(latent, 0), zero, log_potentials), axis=axes
         )
 
-    def noise(self, log_potentials: Tensor, *, seed: Seed, index: Tensor | None = None) -> Tensor:
+    def noise(
+        self, log_potentials: Tensor, *, seed: Seed, index: Tensor | None = None
+    ) -> Tensor:
         """Returns standard Gumbel noise, one draw per part.
 
         The draw of a part is a function of `seed`, of the example's `index` and of
@@ -64,13 +73,22 @@ class Structure(abc.ABC):
         not change it.
 
         Args:
-          log_potentials: `[B, *parts]`; only shape and dtype are read.
+          log_potentials: `[..., *parts]`; only shape and dtype are read.
           seed: `[2]` int32.
-          index: `[B]` int32, global index of each example; None: 0 ... B-1.
+          index: `[...]` int32, global index of each example; None: 0, 1, ... in
+            row-major order of the leading axes.
         """
-        return random.gumbel(
-            tf.shape(log_potentials), seed=seed, index=index, dtype=log_potentials.dtype
+        shape = tf.shape(log_potentials)
+        parts = shape[log_potentials.shape.rank - self.parts_rank :]
+        if index is not None:
+            index = tf.reshape(index, [-1])
+        noise = random.gumbel(
+            tf.concat([[tf.reduce_prod(shape[: -self.parts_rank])], parts], 0),
+            seed=seed,
+            index=index,
+            dtype=log_potentials.dtype,
         )
+        return tf.reshape(noise, shape)
 
     def perturb_and_map(
         self,
@@ -87,6 +105,40 @@ class Structure(abc.ABC):
         """
         noise = self.noise(log_potentials, seed=seed, index=index)
         return self.argmax(log_potentials + noise, lengths=lengths)
+
+    def validate(
+        self, log_potentials: Tensor, *, lengths: Tensor | None = None
+    ) -> Tensor:
+        """Returns `log_potentials` once they are known to have a finite optimum.
+
+        It solves once, so it is meant for prediction and debugging, outside the hot
+        path. Padding is not looked at.
+
+        Raises:
+          tf.errors.InvalidArgumentError: where the best structure has a score that is
+            NaN or infinite: a NaN or +inf among the log-potentials, or forbidden parts
+            (-inf) that leave no structure.
+        """
+        log_potentials = tf.convert_to_tensor(log_potentials)
+        # Forbidden parts show in the score of the optimum. Solvers read NaN as
+        # forbidden, so a second solve makes NaN and +inf win: only real parts can.
+        latent = self.argmax(log_potentials, lengths=lengths)
+        bad = ~tf.math.is_finite(self.score(latent, log_potentials))
+        odd = tf.math.is_nan(log_potentials) | (log_potentials == float("inf"))
+        odd_first = tf.where(odd, tf.constant(1e30, log_potentials.dtype), 0.0)
+        chosen = odd & (self.argmax(odd_first, lengths=lengths) > 0)
+        bad |= tf.reduce_any(chosen, axis=list(range(-self.parts_rank, 0)))
+        message = (
+            f"{self!r} has no finite optimum: log_potentials hold NaN or +inf, or their "
+            "forbidden parts (-inf) leave no structure. Mask or mend these examples "
+            "(flat index over the leading axes):"
+        )
+        examples = tf.where(tf.reshape(bad, [-1]))[:, 0]
+        check = tf.debugging.Assert(
+            ~tf.reduce_any(bad), [message, examples], summarize=20
+        )
+        with tf.control_dependencies([] if check is None else [check]):
+            return tf.identity(log_potentials)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments, for Keras serialisation."""
@@ -127,7 +179,9 @@ class HasSampler(Protocol):
 class HasRelaxedArgmax(Protocol):
     """A differentiable stand-in of argmax in the convex hull of Z."""
 
-    def relaxed_argmax(self, log_potentials, *, temperature, lengths=None) -> Tensor: ...
+    def relaxed_argmax(
+        self, log_potentials, *, temperature, lengths=None
+    ) -> Tensor: ...
 
 
 @runtime_checkable
@@ -135,3 +189,42 @@ class HasEnumeration(Protocol):
     """All z of a small structure: `[|Z|, *parts]`, float32 numpy."""
 
     def enumerate(self, num_nodes): ...
+
+
+_ABILITIES = {
+    HasMarginals: "marginals",
+    HasSampler: "exact sampling",
+    HasRelaxedArgmax: "a relaxed argmax",
+    HasEnumeration: "enumeration",
+}
+
+
+def require_ability(structure: Structure, ability: type, *, user: str) -> None:
+    """Checks that `structure` has `ability`, one of the Protocols of this module.
+
+    Args:
+      structure: the structure that is asked.
+      ability: `HasMarginals`, `HasSampler`, `HasRelaxedArgmax` or `HasEnumeration`.
+      user: who needs it, for the message.
+
+    Raises:
+      UnsupportedStructureError: if it has not; the message lists the ones that have.
+
+    Example:
+
+        >>> from tfnes import structures
+        >>> structures.require_ability(
+        ...     structures.Categorical(), structures.HasMarginals, user="a test")
+    """
+    if isinstance(structure, ability):
+        return
+    able = [
+        name
+        for name, cls in registration.registered("structure").items()
+        if issubclass(cls, ability)
+    ]
+    name = _ABILITIES.get(ability, ability.__name__)
+    raise errors.UnsupportedStructureError(
+        f"{user} needs {name}; {structure!r} has none. "
+        f"Structures with {name}: {', '.join(able) or 'none'}."
+    )

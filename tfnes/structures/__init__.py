@@ -1,0 +1,28 @@
+"""The latent structures: which latents exist, and which is the best one.
+
+* `structure`: the base class, the optional abilities (Protocols), `require_ability`.
+* `inference`: entropy, KL and log-probability from a partition function, once.
+* `categorical`: one of K categories.
+"""
+
+from tfnes.structures.categorical import Categorical
+from tfnes.structures.inference import ExactInference
+from tfnes.structures.structure import (
+    HasEnumeration,
+    HasMarginals,
+    HasRelaxedArgmax,
+    HasSampler,
+    Structure,
+    require_ability,
+)
+
+__all__ = [
+    "Categorical",
+    "ExactInference",
+    "HasEnumeration",
+    "HasMarginals",
+    "HasRelaxedArgmax",
+    "HasSampler",
+    "Structure",
+    "require_ability",
+]
