@@ -1,0 +1,42 @@
+"""Data sets and their files.
+
+provider             what a data set is: named splits of batches (`DatasetProvider`)
+demo_treebank        the default data, an invented language with two domains
+demo_grammar         the grammar that generates it
+cooccurrence         word vectors from counts, for the demo
+sentence             the record of one sentence
+sentence_provider    what providers of sentences have in common
+conllu_io            strict reading and faithful writing of CoNLL-U, plain tokens
+vocabulary           words, relations and external vectors as integers
+word_vectors         reading of fastText's text form
+batching             plans of batches and their `tf.data` pipelines
+"""
+
+from tfnes.datasets.conllu_io import (
+    parse_conllu,
+    read_conllu,
+    read_tokens,
+    write_conllu,
+)
+from tfnes.datasets.demo_treebank import DemoTreebank
+from tfnes.datasets.provider import DatasetProvider
+from tfnes.datasets.sentence import Sentence
+from tfnes.datasets.sentence_provider import SentenceProvider
+from tfnes.datasets.vocabulary import EncodedSentences, Vocabulary, normalize
+from tfnes.datasets.word_vectors import WordVectors, read_word_vectors
+
+__all__ = [
+    "DatasetProvider",
+    "DemoTreebank",
+    "EncodedSentences",
+    "Sentence",
+    "SentenceProvider",
+    "Vocabulary",
+    "WordVectors",
+    "normalize",
+    "parse_conllu",
+    "read_conllu",
+    "read_tokens",
+    "read_word_vectors",
+    "write_conllu",
+]

@@ -1,0 +1,253 @@
+"""Words, relations and external vectors as integers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import keras
+import numpy as np
+
+from tfnes.datasets.sentence import Sentence
+from tfnes.errors import ConfigurationError, DataError
+
+UNKNOWN, ROOT, INIT = "<unk>", "<root>", "<init>"
+WORD_SPECIALS = (UNKNOWN, ROOT)
+EXTERNAL_SPECIALS = (UNKNOWN, ROOT, INIT)
+NUMBER = "NUM"
+
+
+def normalize(form: str) -> str:
+    """Returns `form` in lower case, or `NUM` if it starts with a digit 0-9.
+
+    A blank inside a form becomes `_`, as word-vector files have no blanks in words.
+
+    Example:
+
+        >>> from tfnes.datasets import normalize
+        >>> [normalize(form) for form in ("Jakarta", "2,5", "10 000", "New York")]
+        ['jakarta', 'NUM', 'NUM', 'new_york']
+    """
+    if form[:1] in tuple("0123456789"):
+        return NUMBER
+    return form.lower().replace(" ", "_")
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedSentences:
+    """N sentences as arrays; the words of all sentences stand one after another.
+
+    Attributes:
+      lengths: `[N]` int32, words of each sentence.
+      words: `[T]` int32, T the sum of `lengths`.
+      external: `[T]` int32, or None without external vectors.
+      heads: `[T]` int32, or None unless every sentence has a tree.
+      relations: `[T]` int32, or None likewise.
+      punctuation: `[T]` bool, whether UPOS is PUNCT.
+    """
+
+    lengths: np.ndarray
+    words: np.ndarray
+    external: np.ndarray | None
+    heads: np.ndarray | None
+    relations: np.ndarray | None
+    punctuation: np.ndarray
+
+    def without_trees(self) -> EncodedSentences:
+        """Returns the same text without gold heads and relations."""
+        return dataclasses.replace(self, heads=None, relations=None)
+
+
+@keras.saving.register_keras_serializable(package="tfnes")
+class Vocabulary:
+    """The words, relations and external words that a parser knows.
+
+    Attributes:
+      words: normalized forms by index: 0 `<unk>`, 1 `<root>`, words from 2.
+      counts: occurrences of each word in the labeled source text (`<root>`: the number
+        of sentences), for word dropout; 0 for words of unlabeled text alone.
+      relations: names by index; 0 is `<unk>`, for gold relations that training did not
+        have. It must never be predicted.
+      external_words: words with an external vector: 0 `<unk>`, 1 `<root>`, 2 `<init>`,
+        words from 3, as written in the vector file; None without vectors.
+      vectors: `[len(external_words), D]` float32, or None. Not part of the
+        configuration: a model keeps them among its weights.
+
+    Args:
+      words: see above.
+      counts: see above.
+      relations: see above.
+      external_words: see above.
+      vectors: see above.
+
+    Raises:
+      ConfigurationError: if the lists do not fit together.
+
+    Example:
+
+        >>> from tfnes.datasets import Sentence, Vocabulary
+        >>> cat = Sentence(("A", "cat"), ("DET", "NOUN"), (2, 0), ("det", "root"))
+        >>> vocabulary = Vocabulary.build([cat])
+        >>> vocabulary.words
+        ['<unk>', '<root>', 'a', 'cat']
+        >>> vocabulary.encode([cat]).words.tolist()
+        [2, 3]
+    """
+
+    def __init__(
+        self,
+        *,
+        words: Sequence[str],
+        counts: Sequence[int],
+        relations: Sequence[str],
+        external_words: Sequence[str] | None = None,
+        vectors: np.ndarray | None = None,
+    ):
+        self.words = list(words)
+        self.counts = [int(count) for count in counts]
+        self.relations = list(relations)
+        self.external_words = None if external_words is None else list(external_words)
+        self.vectors = None if vectors is None else np.asarray(vectors, np.float32)
+        self._check()
+        # Specials are left out: a token `<root>` in a text is not the root.
+        self._word_index = _index(self.words, len(WORD_SPECIALS))
+        self._external_index = _index(self.external_words or (), len(EXTERNAL_SPECIALS))
+        self._relation_index = _index(self.relations, 1)
+
+    @classmethod
+    def build(
+        cls,
+        sentences: Sequence[Sentence],
+        *,
+        unlabeled: Sequence[Sentence] = (),
+        all_tokens: bool = False,
+    ) -> Vocabulary:
+        """Returns the vocabulary of a training set, in order of first appearance.
+
+        Args:
+          sentences: labeled text; its words are counted, its relations collected.
+          unlabeled: further text; its words get count 0.
+          all_tokens: whether the forms of multiword tokens and empty nodes count as
+            words, as in the authors' code.
+        """
+        counts: Counter[str] = Counter()
+        relations: dict[str, None] = {}
+        for sentence in sentences:
+            counts[ROOT] += 1
+            counts.update(map(normalize, sentence.forms))
+            if all_tokens:
+                counts.update(map(normalize, sentence.other_forms))
+            relations.update(dict.fromkeys(sentence.relations or ()))
+        for sentence in unlabeled:
+            for form in sentence.forms:
+                counts.setdefault(normalize(form), 0)
+        root = counts.pop(ROOT, 0)
+        counts.pop(UNKNOWN, None)
+        return cls(
+            words=[*WORD_SPECIALS, *counts],
+            counts=[0, root, *counts.values()],
+            relations=[UNKNOWN, *(name for name in relations if name != UNKNOWN)],
+        )
+
+    def with_vectors(self, words: Sequence[str], vectors: np.ndarray) -> Vocabulary:
+        """Returns the vocabulary with external vectors.
+
+        Args:
+          words: V - 3 words, without the specials.
+          vectors: `[V, D]`, the rows of `<unk>`, `<root>`, `<init>` first.
+        """
+        return Vocabulary(
+            **{**self.get_config(), "external_words": [*EXTERNAL_SPECIALS, *words]},
+            vectors=vectors,
+        )
+
+    def encode(self, sentences: Iterable[Sentence]) -> EncodedSentences:
+        """Returns the sentences as arrays.
+
+        An external word is looked up as written, then normalized, else it is `<unk>`.
+        """
+        sentences = list(sentences)
+        lengths = np.array([len(sentence) for sentence in sentences], np.int32)
+        forms = [form for sentence in sentences for form in sentence.forms]
+        # Each distinct form is normalized once.
+        known = {form: self._lookup(form) for form in dict.fromkeys(forms)}
+        both = np.array([known[form] for form in forms], np.int32).reshape(-1, 2)
+        heads = relations = None
+        if sentences and all(sentence.heads is not None for sentence in sentences):
+            heads = _flat(sentence.heads for sentence in sentences)
+            get = self._relation_index.get
+            relations = _flat(
+                [get(name, 0) for name in sentence.relations] for sentence in sentences
+            )
+        return EncodedSentences(
+            lengths=lengths,
+            words=both[:, 0],
+            external=None if self.external_words is None else both[:, 1],
+            heads=heads,
+            relations=relations,
+            punctuation=_flat(
+                [tag == "PUNCT" for tag in sentence.upos] for sentence in sentences
+            ).astype(bool),
+        )
+
+    def get_config(self) -> dict:
+        """Returns the constructor's arguments but `vectors`, JSON-able."""
+        return {
+            "words": list(self.words),
+            "counts": list(self.counts),
+            "relations": list(self.relations),
+            "external_words": None
+            if self.external_words is None
+            else list(self.external_words),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict) -> Vocabulary:
+        return cls(**config)
+
+    def _lookup(self, form: str) -> tuple[int, int]:
+        normalized = normalize(form)
+        external = self._external_index.get(form)
+        if external is None:
+            external = self._external_index.get(normalized, 0)
+        return self._word_index.get(normalized, 0), external
+
+    def _check(self) -> None:
+        if tuple(self.words[:2]) != WORD_SPECIALS:
+            raise ConfigurationError(
+                f"Vocabulary.words must begin with {WORD_SPECIALS}. Received: "
+                f"{self.words[:2]}."
+            )
+        if len(self.counts) != len(self.words):
+            raise ConfigurationError(
+                f"Vocabulary.counts must have one count for each of {len(self.words)} "
+                f"words. Received: {len(self.counts)}."
+            )
+        if self.external_words is not None and (
+            tuple(self.external_words[:3]) != EXTERNAL_SPECIALS
+        ):
+            raise ConfigurationError(
+                f"Vocabulary.external_words must begin with {EXTERNAL_SPECIALS}. "
+                f"Received: {self.external_words[:3]}."
+            )
+        rows = None if self.external_words is None else len(self.external_words)
+        if self.vectors is not None and (
+            self.vectors.ndim != 2 or len(self.vectors) != rows
+        ):
+            raise ConfigurationError(
+                f"Vocabulary.vectors must have one row for each of {rows} external "
+                f"words. Received: shape {self.vectors.shape}."
+            )
+
+
+def _index(names: Sequence[str], specials: int) -> dict[str, int]:
+    index: dict[str, int] = {}
+    for i, name in enumerate(names):
+        if i >= specials and index.setdefault(name, i) != i:
+            raise DataError(f"{name!r} occurs twice in a vocabulary; it must not.")
+    return index
+
+
+def _flat(rows: Iterable[Sequence[int]]) -> np.ndarray:
+    return np.array([value for row in rows for value in row], np.int32)
