@@ -1,6 +1,8 @@
 """Data sets and their files.
 
 provider             what a data set is: named splits of batches (`DatasetProvider`)
+universal_dependencies  TreebankAdaptation: source trees, target text
+treebank_layout      the files of a treebank in the layout of a UD release
 demo_treebank        the default data, an invented language with two domains
 demo_grammar         the grammar that generates it
 cooccurrence         word vectors from counts, for the demo
@@ -22,6 +24,8 @@ from tfnes.datasets.demo_treebank import DemoTreebank
 from tfnes.datasets.provider import DatasetProvider
 from tfnes.datasets.sentence import Sentence
 from tfnes.datasets.sentence_provider import SentenceProvider
+from tfnes.datasets.treebank_layout import find_treebank
+from tfnes.datasets.universal_dependencies import TreebankAdaptation
 from tfnes.datasets.vocabulary import EncodedSentences, Vocabulary, normalize
 from tfnes.datasets.word_vectors import WordVectors, read_word_vectors
 
@@ -31,8 +35,10 @@ __all__ = [
     "EncodedSentences",
     "Sentence",
     "SentenceProvider",
+    "TreebankAdaptation",
     "Vocabulary",
     "WordVectors",
+    "find_treebank",
     "normalize",
     "parse_conllu",
     "read_conllu",

@@ -1,8 +1,9 @@
-"""Batches of sentences: planned by NumPy once an epoch, cut out in the graph by tf.data.
+"""Batches of sentences: planned by NumPy, cut out in the graph by tf.data.
 
-A plan says which sentences stand in which batch. It is a pure function of the sentence
-lengths, the seed and the epoch, so a run that is resumed sees the batches that it would
-have seen. Making a batch is one gather from one integer matrix, without Python.
+A plan says, for one epoch, which sentences stand in which batch. It is a pure function
+of the sentence lengths, the seed and the epoch, so a run that is resumed sees the
+batches that it would have seen. Making a batch is one gather from one integer matrix,
+without Python.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def plan_batches(
     lengths = np.asarray(lengths)
     order = np.arange(len(lengths))
     if shuffle:
-        order = _permutation(len(lengths), seed=seed, epoch=epoch, stream=0)
+        order = permutation(len(lengths), seed=seed, epoch=epoch, stream=0)
     if drop_remainder:
         order = order[: len(order) - len(order) % batch_size]
     if batching == "bucketed":
@@ -73,7 +74,7 @@ def plan_batches(
     padded[: len(order)] = order
     plan = padded.reshape(-1, batch_size)
     if batching == "bucketed" and shuffle:
-        plan = plan[_permutation(len(plan), seed=seed, epoch=epoch, stream=1)]
+        plan = plan[permutation(len(plan), seed=seed, epoch=epoch, stream=1)]
     row_lengths = np.where(plan < 0, -1, lengths[plan] if len(lengths) else plan)
     ranks = np.argsort(-row_lengths, axis=1, kind="stable")
     return np.take_along_axis(plan, ranks, axis=1)
@@ -90,8 +91,8 @@ def make_dataset(
 
     The keys are `words`, `external` (with external vectors), `heads` and `relations`
     (with trees), `punctuation`, each `[B, L]`, and `lengths`, `index`, each `[B]`. L is
-    the longest length of the batch, rounded up to a multiple of 8; padding is 0. `index`
-    is the number of the sentence in `encoded`; N in padding rows.
+    the longest length of the batch, rounded up to a multiple of 8; padding is 0.
+    `index` is the number of the sentence in `encoded`; N in padding rows.
 
     Args:
       encoded: N sentences.
@@ -116,7 +117,7 @@ def make_dataset(
     full = bool(pad_batches or (plan >= 0).all())
     counts = (plan >= 0).sum(axis=1)
     with tf.device("cpu"):
-        # One row of padding at the end, so that there is a position 0 in no text too.
+        # Padding reads position 0; the appended row makes it exist in an empty text.
         table = tf.constant(
             np.stack([np.append(column, 0) for column in features.values()], axis=1),
             tf.int32,
@@ -151,8 +152,8 @@ def make_dataset(
     return batches.map(cut, num_parallel_calls=2, deterministic=True).prefetch(2)
 
 
-def _permutation(size: int, *, seed: int, epoch: int, stream: int) -> np.ndarray:
-    """Returns a permutation of 0 ... size - 1 that no NumPy version changes.
+def permutation(size: int, *, seed: int, epoch: int, stream: int) -> np.ndarray:
+    """Returns a permutation of 0 ... size - 1, the same with every NumPy version.
 
     Philox is a fixed function of key and counter; sorting its raw bits, unlike
     `Generator.permutation`, is not subject to NumPy's freedom to improve algorithms.

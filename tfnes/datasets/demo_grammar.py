@@ -108,8 +108,8 @@ _OPEN = {
     "ADV": (20, "em"),
 }
 _SHARED = 0.1
-_ONSETS = "b d f g k l m n p r s t v z br dr fl gr kl pl sk st tr".split()
-_VOWELS = "a e i o u".split()
+_ONSETS = [*"bdfgklmnprstvz", "br", "dr", "fl", "gr", "kl", "pl", "sk", "st", "tr"]
+_VOWELS = "aeiou"
 _CODAS = ["", "", "n", "r", "l", "s", "m"]
 
 

@@ -17,7 +17,6 @@ import numpy as np
 from tfnes.datasets.conllu_io import write_conllu
 from tfnes.datasets.cooccurrence import cooccurrence_vectors
 from tfnes.datasets.demo_grammar import DOMAINS, DemoGrammar
-from tfnes.datasets.sentence import Sentence
 from tfnes.datasets.sentence_provider import SPLITS, SentenceProvider
 from tfnes.datasets.vocabulary import Vocabulary
 from tfnes.datasets.word_vectors import special_vectors
@@ -32,9 +31,9 @@ class DemoTreebank(SentenceProvider):
     """Two generated treebanks of one invented language: a source and a target domain.
 
     The splits are those of `TreebankAdaptation`: `source_train`, `source_dev`,
-    `source_test`, `target_train` (trees withheld), `target_dev`, `target_test`. External
-    vectors come from co-occurrence counts in raw text of both domains, generated apart
-    from all splits.
+    `source_test`, `target_train` (trees withheld), `target_dev`, `target_test`.
+    External vectors come from co-occurrence counts in raw text of both domains,
+    generated apart from all splits.
 
     Args:
       source_train: number of sentences of this split, and so on.

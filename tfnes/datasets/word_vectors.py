@@ -125,8 +125,8 @@ class _Reader:
             self.check_dimension(len(fields) - 1)
         if line.count(b" ") != self.dimension:
             self.fail(
-                f"a word and {self.dimension} numbers were expected, {line.count(b' ')} "
-                "numbers were found"
+                f"a word and {self.dimension} numbers were expected, but "
+                f"{line.count(b' ')} numbers were found"
             )
         word, _, numbers = line.partition(b" ")
         count = self.line - (self.promised is not None)
