@@ -1,10 +1,10 @@
 """Leading axes, padding to few shapes, and compilation, once for all solvers.
 
-A solver's core is a function of `[B, *parts]` and `[B]` int32 lengths. `solver` makes a
-public function of it that takes any leading axes, runs the core as a compiled graph, and
-bounds the number of shapes that XLA has to compile: dimensions that are unknown while
-the caller's graph is built are rounded up at run-time (the batch to a multiple of 8 up
-to 128 and of 128 above). Static dimensions are used as they are.
+A solver's core is a function of `[B, *parts]` and `[B]` int32 lengths. `flatten` makes
+that of any leading axes, `compiled` runs the core as a graph. XLA compiles once for each
+shape; to bound their number, a batch size that is unknown while the caller's graph is
+built is rounded up at run-time (to a multiple of 8 up to 128, of 128 above). Static
+dimensions are used as they are.
 """
 
 from __future__ import annotations
@@ -129,8 +129,8 @@ def in_chunks(
 ) -> Tensor:
     """Runs `core` over chunks of a large batch, so that its tables stay in cache.
 
-    For use inside a compiled function on `[B, *parts]` and `[B]`. On an accelerator, and
-    where B is at most `chunk` or unknown, it is one call.
+    For use inside a compiled function on `[B, *parts]` and `[B]`. On an accelerator,
+    and where B is at most `chunk` or unknown, it is one call.
     """
     rows = tensor.shape[0]
     if rows is None or rows <= chunk or tf.config.list_logical_devices("GPU"):
