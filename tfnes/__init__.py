@@ -1,2 +1,62 @@
-"""tfnes: discrete structured variational auto-encoders, learned with NES."""
+"""tfnes: discrete structured variational auto-encoders, learned with NES.
+
+Names are imported when they are first used, so `import tfnes` is cheap.
+
+* `models`: what is computed; every model is a `keras.Model`.
+* `structures`: which latents exist, and how to find the best one.
+* `estimators`: how to learn.
+* `solvers`: batched MAP solvers as pure functions.
+* `datasets`, `metrics`, `callbacks`, `plotting`: what training needs around it.
+* `experiments`: run directories, phases, configurations, result tables.
+* `train`, `evaluate`, `predict`: the programs, and `train.train` for Python.
+* `testing`: checks for structures, estimators and models of one's own.
+* `random`, `errors`, `typing`, `registration`: foundations.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
 __version__ = "0.1.0"
+
+_MODULES = (
+    "callbacks",
+    "datasets",
+    "errors",
+    "estimators",
+    "evaluate",
+    "experiments",
+    "metrics",
+    "models",
+    "plotting",
+    "predict",
+    "random",
+    "registration",
+    "solvers",
+    "structures",
+    "testing",
+    "theory",
+    "train",
+    "typing",
+)
+
+_NAMES = {
+    "NESModel": "tfnes.models",
+    "register": "tfnes.registration",
+    "registered": "tfnes.registration",
+}
+
+__all__ = sorted([*_MODULES, *_NAMES, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"tfnes.{name}")
+    if name in _NAMES:
+        return getattr(importlib.import_module(_NAMES[name]), name)
+    raise AttributeError(f"module 'tfnes' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,0 +1,37 @@
+"""What surrounds training: configurations, run directories, phases, tables.
+
+* `command_line`: flags, exit codes, quiet start-up of the programs; no TensorFlow.
+* `configuration`: gin files and bindings, strictly checked.
+* `catalog`: what is registered, one line each, for `--list`.
+* `distribution`: distribution strategies by name.
+* `run_directory`: the files of one run, written atomically.
+* `phase`: one phase of training.
+* `checkpoints`: the state of a run, saved and restored to the bit.
+* `experiment`: runs the phases of one run from where it stands.
+* `evaluation`: metrics of a model, and of simple baselines, on the splits of a dataset.
+* `results`: the result table.
+* `smoke`: a provider cut down to a few examples.
+* `interruption`: stops at the end of an update when a signal asks for it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_NAMES = {
+    "Experiment": "experiment",
+    "Phase": "phase",
+    "RunDirectory": "run_directory",
+    "RunResult": "results",
+}
+
+__all__ = sorted(_NAMES)
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy: the command line imports this package before it knows if it needs Keras.
+    if name in _NAMES:
+        module = importlib.import_module(f"tfnes.experiments.{_NAMES[name]}")
+        return getattr(module, name)
+    raise AttributeError(f"module 'tfnes.experiments' has no attribute {name!r}")

@@ -1,0 +1,166 @@
+"""The state of a run: saved often, restored to the bit.
+
+A checkpoint holds the weights, the optimizer's and the estimator's variables, and the
+`Position`: phase, epoch, update within the epoch, best value, rows of the history. The
+order of the data is a function of (seed, epoch) and all noise one of (seed, step), so
+nothing else is needed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import pathlib
+import re
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+LOGGER = logging.getLogger("tfnes")
+
+_POSITION_KEY = "position/.ATTRIBUTES/VARIABLE_VALUE"
+
+
+@dataclasses.dataclass
+class Position:
+    """Where a run stands.
+
+    Attributes:
+      phase: index of the phase; the number of phases once all are done.
+      epoch: epochs of the phase that are done.
+      step: updates of the epoch that are done.
+      best: the monitor's best value in this phase, or None.
+      best_epoch: the epoch of `best`; 0 is the model that the phase started from.
+      rows: the rows of `history.csv`.
+      results: the evaluation of the model that each phase handed on, by phase.
+      metric_sums: the epoch's running sums by metric, when `step` is not 0.
+      seconds: time spent in training and evaluation, all processes together.
+    """
+
+    phase: int = 0
+    epoch: int = 0
+    step: int = 0
+    best: float | None = None
+    best_epoch: int = 0
+    rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    results: dict[str, Any] = dataclasses.field(default_factory=dict)
+    metric_sums: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def starts_phase(self) -> bool:
+        """Whether nothing of the phase was done yet."""
+        return self.epoch == 0 and self.step == 0 and self.best is None
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Position:
+        return cls(**json.loads(text))
+
+
+class Checkpoints:
+    """Saves and restores the state of a run.
+
+    Args:
+      directory: where the checkpoints are.
+      keep: how many of them to keep.
+    """
+
+    def __init__(self, directory: pathlib.Path, *, keep: int = 2):
+        self.directory = directory
+        self.keep = keep
+
+    def save(self, model: keras.Model, position: Position) -> None:
+        """Writes a checkpoint; the oldest goes when there are more than `keep`."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        numbers = [number for number, _ in self._listed()]
+        number = max(numbers, default=0) + 1
+        checkpoint = _checkpoint(model, optimizer=not position.starts_phase)
+        checkpoint.position = tf.Variable(position.to_json(), dtype=tf.string)
+        checkpoint.write(str(self.directory / f"state-{number:06d}"))
+        for _, path in self._listed()[: -self.keep]:
+            for file in self.directory.glob(f"{path.name}.*"):
+                file.unlink(missing_ok=True)
+
+    def latest(self) -> tuple[str, Position] | None:
+        """Returns path and position of the newest checkpoint that is sound.
+
+        A damaged one is passed over, with a warning.
+        """
+        for _, path in reversed(self._listed()):
+            try:
+                return str(path), _read(str(path))
+            except (tf.errors.OpError, KeyError, ValueError, RuntimeError) as error:
+                LOGGER.warning(
+                    "%s is damaged (%s); going back to the checkpoint before it.",
+                    path.name,
+                    str(error).splitlines()[0][:100],
+                )
+        return None
+
+    def restore(self, model: keras.Model, path: str, position: Position) -> None:
+        """Restores what `save` saved; the model must be as it was then."""
+        checkpoint = _checkpoint(model, optimizer=not position.starts_phase)
+        status = checkpoint.read(path)
+        status.assert_existing_objects_matched()
+        status.expect_partial()
+
+    def _listed(self) -> list[tuple[int, pathlib.Path]]:
+        # The index file is written last: where it is, the checkpoint is complete.
+        found = []
+        for file in self.directory.glob("state-*.index"):
+            if number := re.fullmatch(r"state-(\d+)", file.stem):
+                found.append((int(number.group(1)), file.with_suffix("")))
+        return sorted(found)
+
+
+def restore_metric_sums(model: keras.Model, sums: dict[str, list[float]]) -> None:
+    """Adds saved sums to the model's running means, after the first batch of a resume.
+
+    The means of a new process start at 0; adding commutes, so the sums are then equal
+    to the bit to those of a process that was never stopped.
+    """
+    for metric in model.metrics:
+        for variable, value in zip(
+            metric.variables, sums.get(metric.name, ()), strict=False
+        ):
+            variable.assign_add(value)
+
+
+def metric_sums(model: keras.Model) -> dict[str, list[float]]:
+    """Returns the values of the scalar variables of each of the model's metrics."""
+    return {
+        metric.name: [float(variable) for variable in metric.variables]
+        for metric in model.metrics
+        if all(variable.shape == () for variable in metric.variables)
+    }
+
+
+def _checkpoint(model: keras.Model, *, optimizer: bool) -> tf.train.Checkpoint:
+    groups = {"weights": model.weights}
+    if optimizer:
+        groups["optimizer"] = model.optimizer.variables
+        groups["estimator"] = getattr(model.estimator, "variables", [])
+    # Named by number and path: a model that was built otherwise does not match.
+    return tf.train.Checkpoint(
+        **{
+            group: {
+                f"{i:04d}.{variable.path.replace('/', '.')}": variable
+                for i, variable in enumerate(variables)
+            }
+            for group, variables in groups.items()
+            if variables
+        }
+    )
+
+
+def _read(path: str) -> Position:
+    """Reads all of a checkpoint, which checks all checksums; returns its position."""
+    reader = tf.train.load_checkpoint(path)
+    for key in reader.get_variable_to_shape_map():
+        reader.get_tensor(key)
+    return Position.from_json(reader.get_tensor(_POSITION_KEY).decode())

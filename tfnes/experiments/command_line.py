@@ -1,0 +1,150 @@
+"""Flags, exit codes and quiet start-up of the programs, without TensorFlow.
+
+A program parses its flags first, so that `--help` answers at once, and only then
+imports what it needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+
+from tfnes.errors import TfnesError
+
+LOGGER = logging.getLogger("tfnes")
+
+STRATEGIES = ("none", "mirrored", "multi_worker")
+
+
+def new_parser(
+    *, program: str, description: str, epilog: str = ""
+) -> argparse.ArgumentParser:
+    """Returns an argument parser in the style of all programs here."""
+    return argparse.ArgumentParser(
+        prog=program,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def add_distribution_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds `--strategy` and `--num_devices`."""
+    parser.add_argument(
+        "--strategy",
+        choices=STRATEGIES,
+        default="none",
+        help="tf.distribute strategy (default: none)",
+    )
+    parser.add_argument(
+        "--num_devices",
+        type=_positive_integer,
+        metavar="N",
+        help="replicas of --strategy=mirrored; on a machine without GPUs, N logical "
+        "CPU devices",
+    )
+
+
+def split_gin_arguments(arguments: Sequence[str]) -> list[str]:
+    """Rewrites `--gin.NAME=VALUE` as `--gin_param=NAME=VALUE`.
+
+    Example:
+
+        >>> split_gin_arguments(["--gin.NES.sigma=0.1", "--smoke"])
+        ['--gin_param=NES.sigma=0.1', '--smoke']
+    """
+    return [
+        "--gin_param=" + a.removeprefix("--gin.") if a.startswith("--gin.") else a
+        for a in arguments
+    ]
+
+
+def be_quiet() -> None:
+    """Silences TensorFlow's start-up noise; to be called before it is imported."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(?!tfnes)")
+
+
+def show_log() -> None:
+    """Sends this library's log to standard error, message alone."""
+    if not LOGGER.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(_Formatter())
+        LOGGER.addHandler(handler)
+        LOGGER.propagate = False
+    LOGGER.setLevel(logging.INFO)
+
+
+def run_program(program: Callable[[], int | None], *, debug: bool = False) -> int:
+    """Runs a program's body; returns the exit status.
+
+    An error that this library raises on purpose is printed as its message alone, and
+    gives its own `exit_code`; any other error is a bug and shows its traceback.
+
+    Args:
+      program: the body; may return an exit status.
+      debug: whether deliberate errors show a traceback too.
+    """
+    be_quiet()
+    show_log()
+    try:
+        return program() or 0
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Whoever read our output has left; flushing at exit must not complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except Exception as error:
+        cause = deliberate_cause(error)
+        if cause is None or debug:
+            traceback.print_exc()
+            return 1
+        print(f"Error: {cause}", file=sys.stderr)
+        return cause.exit_code
+
+
+def deliberate_cause(error: BaseException | None) -> TfnesError | None:
+    """Returns the `TfnesError` that `error` is, or was raised from, if any.
+
+    gin wraps what is raised in a configurable, to add where; the one inside is meant.
+    """
+    seen = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        inner = error.__cause__ or error.__context__
+        if isinstance(error, TfnesError):
+            wrapped = isinstance(inner, TfnesError) and isinstance(error, type(inner))
+            if not (wrapped and str(error).startswith(str(inner))):
+                return error
+        error = inner
+    return None
+
+
+class _Formatter(logging.Formatter):
+    """The message alone; warnings and errors say that they are."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage()
+        if record.levelno >= logging.WARNING:
+            return f"{record.levelname.capitalize()}: {message}"
+        return message
+
+
+def _positive_integer(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
+    return value

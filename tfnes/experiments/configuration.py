@@ -1,0 +1,228 @@
+"""gin files and bindings, strictly checked.
+
+gin configures `tfnes.train` and the classes that are registered, nothing else. A name
+that does not exist is an error with the nearest name that does; a macro without a value
+is an error; a binding that nothing used is named in a warning.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util  # gin uses it and does not import it  # noqa: F401
+import inspect
+import logging
+import pathlib
+import re
+import tokenize
+from collections.abc import Sequence
+
+import gin
+
+from tfnes.errors import ConfigurationError
+
+LOGGER = logging.getLogger("tfnes")
+
+_PACKAGE = pathlib.Path(__file__).resolve().parents[1]
+_BINDING = re.compile(r"^([\w./]+)\s*=", re.MULTILINE)
+
+
+def config_roots() -> list[pathlib.Path]:
+    """Returns the folders that a path in a configuration may be relative to.
+
+    The current directory, the repository (an editable installation), the package (an
+    installed wheel, which holds `gin_configs`); and `gin_configs` of the latter two.
+    """
+    roots = [pathlib.Path.cwd()]
+    for folder in (_PACKAGE.parent, _PACKAGE):
+        if (folder / "gin_configs").is_dir():
+            roots += [folder, folder / "gin_configs"]
+    return roots
+
+
+def find_config(name: str) -> pathlib.Path:
+    """Returns the file of a configuration given by path; ".gin" may be left out.
+
+    Raises:
+      ConfigurationError: if there is none; the message names similar ones.
+    """
+    for root in config_roots():
+        for path in (root / name, root / f"{name}.gin"):
+            if path.is_file():
+                return path
+    near = difflib.get_close_matches(
+        pathlib.Path(name).stem, [path.stem for path, _ in list_configs()], n=3
+    )
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    raise ConfigurationError(
+        f"--gin_file={name}: there is no such file, neither in the current directory "
+        f"nor among the configurations that come with tfnes.{hint} "
+        "List them with --list."
+    )
+
+
+def list_configs() -> list[tuple[pathlib.Path, str]]:
+    """Returns each configuration that comes with tfnes and its first comment line."""
+    for root in (_PACKAGE.parent / "gin_configs", _PACKAGE / "gin_configs"):
+        if root.is_dir():
+            files = sorted(root.glob("**/*.gin"))
+            return [
+                (path.relative_to(root.parent), _first_comment(path)) for path in files
+            ]
+    return []
+
+
+def register_keras() -> None:
+    """Makes Keras' optimizers and learning-rate schedules known to gin."""
+    import keras
+
+    modules = {
+        "keras.optimizers": (keras.optimizers, keras.optimizers.Optimizer),
+        "keras.optimizers.schedules": (
+            keras.optimizers.schedules,
+            keras.optimizers.schedules.LearningRateSchedule,
+        ),
+    }
+    for module_name, (module, base) in modules.items():
+        for name, value in sorted(vars(module).items()):
+            if inspect.isclass(value) and issubclass(value, base):
+                try:
+                    gin.get_configurable(f"{module_name}.{name}")
+                except ValueError:
+                    gin.register(value, module=module_name)
+
+
+def parse(files: Sequence[str], bindings: Sequence[str] = ()) -> None:
+    """Reads gin files and bindings into gin's one configuration, and locks it.
+
+    Later ones override earlier ones. Everything that they name must be registered.
+
+    Raises:
+      ConfigurationError: for whatever gin does not accept; the message names the
+        binding, its file and line.
+    """
+    paths = [str(find_config(name)) for name in files]
+    gin.clear_config()
+    for root in config_roots():
+        gin.add_config_file_search_path(str(root))
+    previous = logging.root.manager.disable
+    logging.disable(logging.ERROR)  # gin logs a missing file before it raises
+    try:
+        gin.parse_config_files_and_bindings(paths, list(bindings))
+    except tokenize.TokenError as error:
+        raise ConfigurationError(
+            f"A gin binding is not complete ({error.args[0]}); check the brackets and "
+            f"quotes of --gin_param and of {', '.join(files) or 'the bindings'}."
+        ) from None
+    except (ValueError, OSError, SyntaxError, ImportError, TypeError) as error:
+        raise ConfigurationError(_explain(error, bindings)) from None
+    finally:
+        logging.disable(previous)
+
+
+def train_argument(name: str, default):
+    """Returns what the configuration gives `train` for `name`, macros resolved."""
+    try:
+        value = gin.query_parameter(f"train.{name}")
+    except ValueError:
+        return default
+    if hasattr(value, "scoped_configurable_fn"):
+        value = value.scoped_configurable_fn()
+    return value
+
+
+def unused_bindings() -> list[str]:
+    """Returns the bindings and macros that nothing has used up to now."""
+    used = set(_BINDING.findall(gin.operative_config_str()))
+    return [name for name in _BINDING.findall(gin.config_str()) if name not in used]
+
+
+def warn_of_unused_bindings() -> None:
+    """Logs a warning that names every binding which nothing has used."""
+    names = unused_bindings()
+    if names:
+        LOGGER.warning(
+            "these gin bindings had no effect, because nothing used them: %s. "
+            "Check the names of their scopes and macros.",
+            ", ".join(names),
+        )
+
+
+def _explain(error: Exception, bindings: Sequence[str]) -> str:
+    """Turns gin's message into one that says what to do."""
+    text = str(error).strip()
+    macro = re.search(r"No bindings specified for '([\w.]+)/gin\.macro'", text)
+    if macro:
+        name = macro.group(1)
+        return (
+            f"The macro %{name} is used in {_user_of_macro(text, name)} but has no "
+            f'value. Give it one: --gin_param="{name}=...".'
+        )
+    where = _place(text, bindings)
+    unknown = re.search(r"No configurable matching (?:reference )?'@?([\w./]+)", text)
+    if unknown:
+        name = unknown.group(1).split("/")[-1]
+        return f"{where}: nothing registered is named {name!r}.{_near_class(name)}"
+    parameter = re.search(
+        r"Configurable '([\w.]+)' doesn't have a parameter named '(\w+)'", text
+    )
+    if parameter:
+        owner, name = parameter.groups()
+        known = _parameters(owner)
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {owner}.{near[0]}?" if near else ""
+        return (
+            f"{where}: {owner} has no parameter {name!r}.{hint} "
+            f"It has: {', '.join(known)}."
+        )
+    return f"{where}: {text.splitlines()[0]}"
+
+
+def _place(text: str, bindings: Sequence[str]) -> str:
+    """Returns "file, line n: binding" of gin's message."""
+    found = re.search(r'In file "(.+?)", line (\d+)(?:\n\s*(.*))?', text)
+    if found:
+        path, line, source = found.groups()
+        return f"{path}, line {line}" + (f" ({source.strip()})" if source else "")
+    found = re.search(r"In bindings string line (\d+)", text)
+    lines = [line for binding in bindings for line in binding.splitlines()]
+    if found and int(found.group(1)) <= len(lines):
+        return f'--gin_param="{lines[int(found.group(1)) - 1].strip()}"'
+    return "gin configuration"
+
+
+def _user_of_macro(text: str, name: str) -> str:
+    """Returns the bindings, in gin's listing, whose value has the macro."""
+    users = re.findall(rf"^([\w./]+)\s*=.*%{re.escape(name)}\b", text, re.MULTILINE)
+    return ", ".join(dict.fromkeys(users)) or "the configuration"
+
+
+def _near_class(name: str) -> str:
+    known = {}
+    for selector in gin.config._REGISTRY:
+        known.setdefault(selector.rsplit(".", 1)[-1], selector)
+    last = name.rsplit(".", 1)[-1]
+    near = difflib.get_close_matches(last, known, n=1)
+    if not near:
+        lower = {key.lower(): key for key in known}
+        near = [lower[k] for k in difflib.get_close_matches(last.lower(), lower, n=1)]
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"{hint} List what is with --list."
+
+
+def _parameters(owner: str) -> list[str]:
+    target = gin.get_configurable(owner)
+    target = getattr(target, "__wrapped__", target)
+    try:
+        names = list(inspect.signature(target).parameters)
+    except (TypeError, ValueError):
+        return []
+    return [name for name in names if name not in ("self", "args", "kwargs")]
+
+
+def _first_comment(path: pathlib.Path) -> str:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#"):
+            return line.lstrip("# ").strip()
+        if line.strip():
+            break
+    return ""

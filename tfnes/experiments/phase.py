@@ -1,0 +1,124 @@
+"""One phase of training: which estimator and optimizer, on what, for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from tfnes.errors import ConfigurationError
+from tfnes.registration import register
+
+KEEP = ("best", "last")
+
+
+@register("experiment")
+class Phase:
+    """One phase of training.
+
+    After each epoch the run's `monitor` is evaluated. The phase hands on its best model
+    (`keep="best"`) or its last. The model that a phase starts from is a candidate for
+    the best one, unless `start_is_candidate` is False: then the best of the epochs is
+    taken even if all are worse.
+
+    Args:
+      name: a word, shown in tables and used in file names.
+      estimator: a `tfnes.estimators.GradientEstimator`.
+      optimizer: any Keras optimizer.
+      split: the split of the dataset to train on.
+      epochs: passes through the split.
+      batch_size: examples in an update.
+      shuffle: whether each epoch has an order of its own, a function of seed and epoch.
+      drop_remainder: whether a smaller last batch is left out.
+      batching: how examples are grouped, as the dataset provider understands it; None:
+        as it likes best.
+      frozen: attributes of the model that this phase does not train, for example
+        `("decoder",)`.
+      keep: "best" or "last", see above.
+      start_is_candidate: see above. False is what the authors' code does.
+      patience: stop after this many epochs without a better model; None: never.
+
+    Raises:
+      ConfigurationError: if an argument is out of range.
+
+    Example:
+
+        >>> import keras, tfnes
+        >>> phase = tfnes.experiments.Phase(
+        ...     "adapt", estimator=None, optimizer=keras.optimizers.Adam(1e-3),
+        ...     split="target_train", epochs=2, batch_size=128)
+        >>> phase.keep
+        'best'
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        estimator,
+        optimizer: keras.optimizers.Optimizer,
+        split: str = "train",
+        epochs: int = 10,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        drop_remainder: bool = False,
+        batching: str | None = None,
+        frozen: Sequence[str] = (),
+        keep: str = "best",
+        start_is_candidate: bool = True,
+        patience: int | None = None,
+    ):
+        if not name.isidentifier():
+            raise ConfigurationError(
+                "Phase.name must be a word of letters, digits and _. Received: "
+                f"{name!r}."
+            )
+        for argument, value in (("epochs", epochs), ("batch_size", batch_size)):
+            if value < 1:
+                raise ConfigurationError(
+                    f"Phase.{argument} of {name!r} must be at least 1. Received: "
+                    f"{value}."
+                )
+        if keep not in KEEP:
+            raise ConfigurationError(
+                f"Phase.keep of {name!r} must be one of {KEEP}. Received: {keep!r}."
+            )
+        self.name = name
+        self.estimator = estimator
+        self.optimizer = optimizer
+        self.split = split
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.drop_remainder = drop_remainder
+        self.batching = batching
+        self.frozen = tuple(frozen)
+        self.keep = keep
+        self.start_is_candidate = start_is_candidate
+        self.patience = patience
+
+    def dataset_arguments(self) -> dict[str, Any]:
+        """Returns what a provider's `get_dataset` is to be given for this phase."""
+        arguments = {
+            "batch_size": self.batch_size,
+            "shuffle": self.shuffle,
+            "drop_remainder": self.drop_remainder,
+        }
+        if self.batching is not None:
+            arguments["batching"] = self.batching
+        return arguments
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments, for Keras serialisation."""
+        config = dict(vars(self))
+        for key in ("estimator", "optimizer"):
+            config[key] = keras.saving.serialize_keras_object(config[key])
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Phase:
+        config = dict(config)
+        for key in ("estimator", "optimizer"):
+            config[key] = keras.saving.deserialize_keras_object(config[key])
+        return cls(**config)
