@@ -1,0 +1,124 @@
+"""What a parser makes of a batch before any trained parameter is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfnes import random
+from tfnes.models.layers import PackedLayout, pack_lengths
+from tfnes.typing import Batch, Seed, Tensor
+
+ROOT = 1
+"""Index of `<root>` in the trained and in the external vocabulary."""
+
+
+class SentenceInputs(NamedTuple):
+    """The nodes of a batch, each distinct word once.
+
+    Attributes:
+      layout: of the nodes: the root, then the words.
+      words: `[R]` int32, the distinct words of the batch.
+      external: `[R]` int32, their indices in the external vocabulary; None without.
+      places: `[P]` int32, the distinct word of each packed node.
+    """
+
+    layout: PackedLayout
+    words: Tensor
+    external: Tensor | None
+    places: Tensor
+
+
+def sentence_inputs(batch: Batch) -> SentenceInputs:
+    """Returns the nodes of `batch`; sentences without words have none, no root either.
+
+    Rows of padding alone would make an empty batch; they are given no nodes, so at
+    least one sentence must have a word.
+    """
+    words = with_root(batch["words"])
+    layout = pack_lengths(node_counts(batch["lengths"]), tf.shape(words)[1])
+    words = layout.pack(words)
+    if "external" not in batch:
+        distinct, places = tf.unique(words)
+        return SentenceInputs(layout, distinct, None, places)
+    external = layout.pack(with_root(batch["external"]))
+    # A word as written decides on both indices; the pair is one 64-bit key.
+    base = tf.constant(2**32, tf.int64)
+    key = tf.cast(words, tf.int64) * base + tf.cast(external, tf.int64)
+    distinct, places = tf.unique(key)
+    return SentenceInputs(
+        layout=layout,
+        words=tf.cast(distinct // base, tf.int32),
+        external=tf.cast(distinct % base, tf.int32),
+        places=places,
+    )
+
+
+def with_root(words: Tensor) -> Tensor:
+    """Returns the nodes `[B, L + 1]`: the root, then the words."""
+    return tf.pad(words, [[0, 0], [1, 0]], constant_values=ROOT)
+
+
+def node_counts(lengths: Tensor) -> Tensor:
+    """Returns `[B]` int32: words and root; 0 for a row of padding."""
+    return tf.where(lengths > 0, lengths + 1, 0)
+
+
+def example_index(batch: Batch) -> Tensor:
+    """Returns the `[B]` key of each example; its row if the batch has no `index`."""
+    if "index" in batch:
+        return batch["index"]
+    return tf.range(tf.shape(batch["lengths"])[0])
+
+
+def gold_trees(batch: Batch, dtype: tf.DType) -> Tensor:
+    """Returns the gold trees, `[B, L + 1, L + 1]` in {0, 1}, `[head, modifier]`."""
+    size = tf.shape(batch["heads"])[1]
+    heads = tf.where(tf.sequence_mask(batch["lengths"], size), batch["heads"], -1)
+    arcs = tf.one_hot(heads, size + 1, axis=1, dtype=dtype)
+    return tf.pad(arcs, [[0, 0], [0, 0], [1, 0]])
+
+
+def drop_words(
+    batch: Batch, *, rates: np.ndarray, external_rate: float, seed: Seed
+) -> dict[str, Tensor]:
+    """Returns `batch` with words replaced by `<unk>` at random.
+
+    A word is replaced with probability `rates[word]`; the external index of a replaced
+    word is set to `<unk>` with probability `external_rate`. What is drawn for a word is
+    a function of `seed`, of its sentence's `index` and of its position.
+
+    Args:
+      batch: of sentences.
+      rates: `[V]`, of the trained vocabulary.
+      external_rate: see above.
+      seed: `[2]` int32.
+    """
+    index = example_index(batch)
+    shape = tf.shape(batch["words"])
+    draws = random.uniform(shape, seed=random.fold_in(seed, 0), index=index)
+    dropped = draws < tf.gather(tf.constant(rates, tf.float32), batch["words"])
+    batch = {**batch, "words": tf.where(dropped, 0, batch["words"])}
+    if "external" in batch:
+        draws = random.uniform(shape, seed=random.fold_in(seed, 1), index=index)
+        lost = dropped & (draws < external_rate)
+        batch["external"] = tf.where(lost, 0, batch["external"])
+    return batch
+
+
+def universal_relations(relations: Sequence[str]) -> np.ndarray:
+    """Returns the number of each relation's universal part, the text before `:`.
+
+    Example:
+
+        >>> from tfnes.models.parser_inputs import universal_relations
+        >>> universal_relations(["<unk>", "nsubj", "nmod", "nmod:poss"]).tolist()
+        [0, 1, 2, 2]
+    """
+    numbers: dict[str, int] = {}
+    for relation in relations:
+        numbers.setdefault(relation.split(":")[0], len(numbers))
+    return np.array([numbers[r.split(":")[0]] for r in relations], np.int32)
