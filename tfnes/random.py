@@ -7,13 +7,14 @@ never by where they are computed, so padding, chunking, the number of replicas a
 restart do not change them.
 
 The generator is Threefry-2x32 with 20 rounds (Salmon et al. 2011, "Parallel random
-numbers: as easy as 1, 2, 3"), written in integer TensorFlow operations: eager, graph and
-XLA give the same bits on every device.
+numbers: as easy as 1, 2, 3"), written in integer TensorFlow operations: eager, graph
+and XLA give the same bits on every device.
 """
 
 from __future__ import annotations
 
 import enum
+import math
 
 import tensorflow as tf
 
@@ -72,29 +73,35 @@ def stream_seed(seed: TensorLike, step: TensorLike, stream: Stream) -> Seed:
     return fold_in(fold_in(make_seed(seed), step), int(stream))
 
 
-def threefry2x32(seed: Seed, x0: Tensor, x1: Tensor) -> tuple[Tensor, Tensor]:
+def threefry2x32(
+    seed: Seed, x0: Tensor, x1: Tensor, *, rounds: int = 20
+) -> tuple[Tensor, Tensor]:
     """Returns two uint32 tensors of random bits for the counters `x0`, `x1`.
 
     Args:
       seed: `[2]` int32 key.
       x0: uint32 counter word, any shape.
       x1: uint32 counter word, of a shape that broadcasts with `x0`.
+      rounds: 20 is the authors' choice; 13 the least that passed all their tests.
     """
     key = tf.bitcast(seed, tf.uint32)
-    keys = (key[0], key[1], tf.bitwise.bitwise_xor(tf.bitwise.bitwise_xor(key[0], key[1]),
-                                                   tf.constant(_PARITY, tf.uint32)))
+    parity = tf.constant(_PARITY, tf.uint32)
+    last = tf.bitwise.bitwise_xor(tf.bitwise.bitwise_xor(key[0], key[1]), parity)
+    keys = (key[0], key[1], last)
     x0 = x0 + keys[0] + tf.zeros_like(x1)
     x1 = x1 + keys[1] + tf.zeros_like(x0)
-    for block in range(5):
-        for rotation in _ROTATIONS[block % 2]:
-            x0 = x0 + x1
-            x1 = tf.bitwise.bitwise_or(
-                tf.bitwise.left_shift(x1, tf.constant(rotation, tf.uint32)),
-                tf.bitwise.right_shift(x1, tf.constant(32 - rotation, tf.uint32)),
-            )
-            x1 = tf.bitwise.bitwise_xor(x1, x0)
-        x0 = x0 + keys[(block + 1) % 3]
-        x1 = x1 + keys[(block + 2) % 3] + tf.constant(block + 1, tf.uint32)
+    for i in range(rounds):
+        block = i // 4
+        rotation = _ROTATIONS[block % 2][i % 4]
+        x0 = x0 + x1
+        x1 = tf.bitwise.bitwise_or(
+            tf.bitwise.left_shift(x1, tf.constant(rotation, tf.uint32)),
+            tf.bitwise.right_shift(x1, tf.constant(32 - rotation, tf.uint32)),
+        )
+        x1 = tf.bitwise.bitwise_xor(x1, x0)
+        if i % 4 == 3:
+            x0 = x0 + keys[(block + 1) % 3]
+            x1 = x1 + keys[(block + 2) % 3] + tf.constant(block + 1, tf.uint32)
     return x0, x1
 
 
@@ -121,7 +128,9 @@ def uniform(
     shape = tf.convert_to_tensor(shape, tf.int32)
     rank = shape.shape[0]
     if rank is None or not 1 <= rank <= 4:
-        raise ValueError(f"shape must have rank 1 to 4, known statically. Received: {shape}.")
+        raise ValueError(
+            f"shape must have rank 1 to 4, known statically. Received: {shape}."
+        )
     if index is None:
         index = tf.range(shape[0])
     x0 = tf.reshape(tf.cast(index, tf.uint32), [-1] + [1] * (rank - 1))
@@ -150,3 +159,57 @@ def gumbel(
     """Returns standard Gumbel(0, 1) noise, -log(-log(u)); keyed as `uniform`."""
     u = uniform(shape, seed=seed, index=index, dtype=dtype)
     return -tf.math.log(-tf.math.log(u))
+
+
+def normal_vector(size: TensorLike, *, seed: Seed, index: TensorLike = 0) -> Tensor:
+    """Returns `[size]` independent standard normal numbers, float32.
+
+    The number at position i is a function of (seed, index, i) alone. This is the
+    fast source for long vectors: one fused kernel, several times the rate of
+    `tf.random.stateless_normal` on CPU. Each number takes two words of Threefry-2x32
+    with 13 rounds through the Box-Muller transform,
+
+        w_i = sqrt(-2 log a_i) sin(2 pi b_i),   a_i, b_i uniform,
+
+    with 23 bits of radius, so |w_i| < 5.65.
+
+    Args:
+      size: length; a tensor is compiled anew for every value that it takes.
+      seed: `[2]` int32 key.
+      index: integer scalar, for example the member of a population.
+
+    Example:
+
+        >>> from tfnes import random
+        >>> w = random.normal_vector(100_000, seed=random.make_seed(0))
+        >>> bool(abs(w.numpy().std() - 1.0) < 0.01)
+        True
+    """
+    return _normal_vector(size, make_seed(seed), tf.cast(index, tf.int32))
+
+
+# Compiled alone, never as a part of a larger XLA cluster: the compiler's choices, and
+# so the last bits, are the same wherever the function is called.
+@tf.function(jit_compile=True, autograph=False)
+def _normal_vector(size: TensorLike, seed: Seed, index: Tensor) -> Tensor:
+    def bits(value: int) -> Tensor:
+        return tf.constant(value, tf.uint32)
+
+    position = tf.cast(tf.range(size), tf.uint32)
+    other = tf.zeros_like(position) + tf.cast(index, tf.uint32)
+    first, second = threefry2x32(seed, position, other, rounds=13)
+
+    def one_to_two(word: Tensor) -> Tensor:
+        word = tf.bitwise.right_shift(word, bits(9))
+        return tf.bitcast(tf.bitwise.bitwise_or(word, bits(0x3F800000)), tf.float32)
+
+    radius = tf.sqrt(tf.abs(2.0 * tf.math.log(2.0 - one_to_two(first))))
+    # The sine of an angle in (-pi, pi), folded to (-pi/2, pi/2); the series is
+    # exact to float32 there, and bit 0, which the angle does not use, is the sign.
+    turn = tf.abs(one_to_two(second) - 1.5)
+    x = tf.minimum(turn, 0.5 - turn) * (2.0 * math.pi)
+    y = x * x
+    sine = x * (1 + y * (-1 / 6 + y * (1 / 120 + y * (-1 / 5040 + y / 362880))))
+    sign = tf.bitwise.left_shift(second, bits(31))
+    result = tf.bitcast(radius * sine, tf.uint32)
+    return tf.bitcast(tf.bitwise.bitwise_xor(result, sign), tf.float32)

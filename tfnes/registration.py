@@ -30,6 +30,8 @@ KINDS = (
     "callback",
     "experiment",
     "layer",
+    "noise",
+    "shaping",
 )
 
 _REGISTRY: dict[str, dict[str, type]] = {kind: {} for kind in KINDS}

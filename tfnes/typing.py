@@ -7,7 +7,7 @@ structure (`[K]`, `[E]`, `[n + 1, n + 1]`, ...).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -51,6 +51,8 @@ class GradientEstimate(NamedTuple):
       variables: the variables that the gradients belong to.
       metrics: further scalars to show and log, by metric name.
       finite: `[]` bool; where False no update is applied.
+      touched: `(table, ids)` pairs; of such a table only the rows `ids` and their
+        optimizer slots may change.
     """
 
     loss: Tensor
@@ -58,3 +60,4 @@ class GradientEstimate(NamedTuple):
     variables: list
     metrics: dict[str, Tensor]
     finite: Tensor
+    touched: Sequence[tuple[Any, Tensor]] = ()

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+import keras
+import tensorflow as tf
 
 from tfnes.typing import Batch, GradientEstimate, Seed
 
@@ -11,22 +15,38 @@ if TYPE_CHECKING:
     from tfnes.models.structured_vae import StructuredVAE
 
 
-class GradientEstimator(abc.ABC):
+class GradientEstimator(tf.__internal__.tracking.AutoTrackable, abc.ABC):
     """Estimates the gradient of the mean negative ELBO of a batch.
 
     An estimator is given to `StructuredVAE.compile`. It holds hyper-parameters, and
     after `build` its own state as Keras variables (a moving average, a learned
-    baseline), which is saved with the model.
+    baseline), which is saved and checkpointed with the model.
     """
+
+    evaluations_per_step: int = 1
+    """Evaluations of the whole batch in one update, for throughput figures."""
+
+    gathers_replicas: bool = False
+    """True: `estimate` sees the batch of all replicas and returns the same on each.
+    False: each replica estimates from its own examples, and the model adds up the
+    gradients, weighted by the number of real examples."""
 
     def build(self, model: StructuredVAE) -> None:
         """Checks that `model` has what is needed, and creates the estimator's state.
 
-        Called once, from `compile`.
+        Called once, from `compile`; the model's layers need not be built yet.
 
         Raises:
           UnsupportedStructureError: if the model's structure lacks an ability.
         """
+
+    def metric_names(self, model: StructuredVAE) -> Sequence[str]:
+        """Returns the keys of `GradientEstimate.metrics`, where known in advance.
+
+        Needed under `tf.distribute`, where no metric can be made during a step.
+        """
+        del model
+        return ()
 
     @abc.abstractmethod
     def estimate(
@@ -39,6 +59,42 @@ class GradientEstimator(abc.ABC):
           batch: named tensors, example axis first.
           seed: `[2]` int32 key of this update.
         """
+
+    def check(self) -> None:
+        """Raises if training cannot go on; called between updates, not in a graph.
+
+        Raises:
+          NonFiniteError: if updates keep being skipped.
+        """
+
+    def add_variable(
+        self,
+        name: str,
+        *,
+        shape: Sequence[int] = (),
+        dtype: str = "float32",
+        initializer: str = "zeros",
+    ) -> keras.Variable:
+        """Returns a new variable of the estimator's own state."""
+        return keras.Variable(
+            keras.initializers.get(initializer),
+            shape=tuple(shape),
+            dtype=dtype,
+            trainable=False,
+            aggregation="only_first_replica",
+            name=name,
+        )
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """The state, from this object's attributes, in order of the names."""
+        found = []
+        for _, value in sorted(vars(self).items()):
+            if isinstance(value, keras.Variable):
+                found.append(value)
+            elif isinstance(value, keras.layers.Layer):
+                found.extend(value.variables)
+        return found
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments, for Keras serialisation."""

@@ -1,0 +1,29 @@
+"""Natural Evolution Strategies: the model is only evaluated, never differentiated.
+
+* `nes`: the estimator (Algorithm 1), one pass over mirrored pairs.
+* `parameters`: the perturbed parameters as one flat vector.
+* `noise`: where the Gaussian noise comes from.
+* `population`: the loop over the pairs, summed in a fixed order.
+* `fitness_shaping`: what is made of the population's losses.
+* `replicas`: the population over the replicas of a `tf.distribute` strategy.
+"""
+
+from tfnes.estimators.nes.fitness_shaping import (
+    CenteredRanks,
+    FitnessShaping,
+    Identity,
+    ZScore,
+)
+from tfnes.estimators.nes.nes import NES
+from tfnes.estimators.nes.noise import FreshNormals, NoiseSource, NoiseTable
+
+__all__ = [
+    "NES",
+    "CenteredRanks",
+    "FitnessShaping",
+    "FreshNormals",
+    "Identity",
+    "NoiseSource",
+    "NoiseTable",
+    "ZScore",
+]

@@ -1,0 +1,155 @@
+"""The unstructured VAE of Appendix B: images with one categorical latent."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfnes import registration
+from tfnes.models.structured_vae import StructuredVAE
+from tfnes.structures import Categorical
+from tfnes.structures.structure import Structure
+from tfnes.typing import Batch, ELBOTerms, Tensor
+
+
+@registration.register("model")
+class MLP(StructuredVAE):
+    """Encoder x - h - K and decoder K - h - x with ReLU, on binary images.
+
+    The latent is one of K categories, the KL to the uniform prior is analytic,
+
+        KL(q || p) = sum_k q_k log(K q_k),   q = softmax(h_phi(x)),
+
+    and the likelihood is Bernoulli for each pixel. A batch has `image`, `[B, ...]` in
+    {0, 1}. With so few latents the decoder has K different inputs: it is evaluated on
+    these alone, once for the whole batch, unless a relaxed latent is given.
+
+    Args:
+      structure: the latent; None: `Categorical()`.
+      hidden_units: h.
+      num_categories: K.
+      input_size: pixels of an image.
+      log_prob_bound: M of Appendix B.3: in training, the probability of a pixel is
+        held within [exp(-M), 1 - exp(-M)]; None: no bound.
+      **kwargs: of `StructuredVAE`.
+
+    Example:
+
+        >>> import tensorflow as tf, tfnes
+        >>> model = tfnes.models.MLP(hidden_units=8, input_size=4)
+        >>> model({"image": tf.ones([2, 4])})["latent"].shape
+        TensorShape([2, 10])
+
+    References:
+      Berliner et al. (2022), Appendix B, Figures 3 and 4.
+    """
+
+    def __init__(
+        self,
+        *,
+        structure: Structure | None = None,
+        hidden_units: int = 300,
+        num_categories: int = 10,
+        input_size: int = 784,
+        log_prob_bound: float | None = None,
+        **kwargs,
+    ):
+        super().__init__(structure or Categorical(), **kwargs)
+        self.hidden_units = hidden_units
+        self.num_categories = num_categories
+        self.input_size = input_size
+        self.log_prob_bound = log_prob_bound
+        self.encoder = keras.Sequential(
+            [
+                _dense(input_size, hidden_units, "relu"),
+                _dense(hidden_units, num_categories),
+            ],
+            name="encoder",
+        )
+        self.decoder = keras.Sequential(
+            [
+                _dense(num_categories, hidden_units, "relu"),
+                _dense(hidden_units, input_size),
+            ],
+            name="decoder",
+        )
+
+    def encode(self, batch, *, training=False):
+        return self.encoder(self._pixels(batch), training=training)
+
+    def log_likelihood(self, batch, latent, *, training=False):
+        logits = self.decoder(latent, training=training)
+        on, off = self._log_probs(logits, training)
+        pixels = self._pixels(batch)
+        return tf.reduce_sum(pixels * on + (1 - pixels) * off, axis=-1)
+
+    def log_likelihoods(self, batch, latents, *, training=False):
+        logits = self.decoder(latents, training=training)
+        on, off = self._log_probs(logits, training)
+        # sum over pixels of x on + (1 - x) off, for all latents in one product.
+        return tf.matmul(
+            self._pixels(batch), on - off, transpose_b=True
+        ) + tf.reduce_sum(off, axis=-1)
+
+    def kl_divergence(self, log_potentials, latent, *, lengths=None):
+        del latent, lengths
+        log_q = tf.nn.log_softmax(log_potentials)
+        return tf.reduce_sum(
+            tf.exp(log_q) * (log_q + math.log(self.num_categories)), axis=-1
+        )
+
+    def elbo(self, batch, *, seed=None, shared=None, training=False) -> ELBOTerms:
+        if shared is None:
+            shared = self.shared_terms(batch, seed=seed)
+        log_potentials = self.encode(batch, training=training)
+        latent = self.structure.perturb_and_map(
+            log_potentials, seed=shared["latent_seed"], index=batch.get("index")
+        )
+        codes = tf.eye(self.num_categories, dtype=latent.dtype)
+        each = self.log_likelihoods(batch, codes, training=training)
+        return ELBOTerms(
+            log_likelihood=tf.reduce_sum(latent * each, axis=-1),
+            kl=self.kl_divergence(log_potentials, latent),
+            latent=latent,
+            log_potentials=log_potentials,
+        )
+
+    def _pixels(self, batch: Batch) -> Tensor:
+        image = tf.cast(batch["image"], self.compute_dtype)
+        return tf.reshape(image, [-1, self.input_size])
+
+    def _log_probs(self, logits: Tensor, training: bool) -> tuple[Tensor, Tensor]:
+        """Returns log p(pixel = 1) and log p(pixel = 0)."""
+        on, off = -tf.nn.softplus(-logits), -tf.nn.softplus(logits)
+        if training and self.log_prob_bound is not None:
+            low = -self.log_prob_bound
+            high = math.log1p(-math.exp(low))
+            on, off = tf.clip_by_value(on, low, high), tf.clip_by_value(off, low, high)
+        return on, off
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "hidden_units": self.hidden_units,
+            "num_categories": self.num_categories,
+            "input_size": self.input_size,
+            "log_prob_bound": self.log_prob_bound,
+        }
+
+
+def _dense(inputs: int, units: int, activation: str | None = None):
+    """A dense layer with the authors' initial law, U(+-1/sqrt(inputs)) throughout."""
+    limit = 1 / math.sqrt(inputs)
+
+    def law():
+        return keras.initializers.RandomUniform(-limit, limit)
+
+    return keras.layers.Dense(
+        units,
+        activation=activation,
+        kernel_initializer=law(),
+        bias_initializer=law(),
+    )
