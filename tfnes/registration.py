@@ -30,6 +30,7 @@ KINDS = (
     "callback",
     "experiment",
     "layer",
+    "schedule",
     "noise",
     "shaping",
 )
