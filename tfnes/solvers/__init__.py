@@ -4,9 +4,18 @@
 * `edges`: undirected edges as an upper triangle and as a matrix.
 * `elimination`: Gaussian elimination of graphs without subtraction.
 * `matrix_tree`: sums over spanning trees and dependency trees, exact sampling.
+* `eisner`: the best projective dependency tree.
+* `chu_liu_edmonds`: the best dependency tree, projective or not.
+* `heads`: dependency trees as heads of words and as indicators of arcs.
+* `feasibility`: reports scores that no dependency tree answers.
+* `tree_batching`: batches of sentences: few compiled shapes, chunks.
+* `tables`: reading and writing tables inside loops.
 """
 
 from tfnes.solvers.batching import use_jit_compile
+from tfnes.solvers.chu_liu_edmonds import chu_liu_edmonds
+from tfnes.solvers.eisner import eisner
+from tfnes.solvers.heads import heads_from_latent, latent_from_heads
 from tfnes.solvers.matrix_tree import (
     directed_log_partition,
     directed_marginals,
@@ -17,9 +26,13 @@ from tfnes.solvers.matrix_tree import marginals as spanning_tree_marginals
 from tfnes.solvers.matrix_tree import sample as sample_spanning_trees
 
 __all__ = [
+    "chu_liu_edmonds",
     "directed_log_partition",
     "directed_marginals",
     "directed_sample",
+    "eisner",
+    "heads_from_latent",
+    "latent_from_heads",
     "sample_spanning_trees",
     "spanning_tree_log_partition",
     "spanning_tree_marginals",

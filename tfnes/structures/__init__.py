@@ -3,9 +3,11 @@
 * `structure`: the base class, the optional abilities (Protocols), `require_ability`.
 * `inference`: entropy, KL and log-probability from a partition function, once.
 * `categorical`: one of K categories.
+* `dependency_tree`: dependency trees: projective or not, one root or several.
 """
 
 from tfnes.structures.categorical import Categorical
+from tfnes.structures.dependency_tree import DependencyTree
 from tfnes.structures.inference import ExactInference
 from tfnes.structures.structure import (
     HasEnumeration,
@@ -18,6 +20,7 @@ from tfnes.structures.structure import (
 
 __all__ = [
     "Categorical",
+    "DependencyTree",
     "ExactInference",
     "HasEnumeration",
     "HasMarginals",
