@@ -12,6 +12,10 @@ conllu_io            strict reading and faithful writing of CoNLL-U, plain token
 vocabulary           words, relations and external vectors as integers
 word_vectors         reading of fastText's text form
 batching             plans of batches and their `tf.data` pipelines
+graph_layout         moving points whose interaction is a hidden spanning tree
+graph_layout_builder the same through `tensorflow_datasets` (not imported here)
+spring_layout        the simulation behind it, in NumPy
+array_batches        batches of arrays in memory
 """
 
 from tfnes.datasets.conllu_io import (
@@ -21,6 +25,7 @@ from tfnes.datasets.conllu_io import (
     write_conllu,
 )
 from tfnes.datasets.demo_treebank import DemoTreebank
+from tfnes.datasets.graph_layout import GraphLayout
 from tfnes.datasets.provider import DatasetProvider
 from tfnes.datasets.sentence import Sentence
 from tfnes.datasets.sentence_provider import SentenceProvider
@@ -33,6 +38,7 @@ __all__ = [
     "DatasetProvider",
     "DemoTreebank",
     "EncodedSentences",
+    "GraphLayout",
     "Sentence",
     "SentenceProvider",
     "TreebankAdaptation",
