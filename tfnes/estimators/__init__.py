@@ -1,20 +1,49 @@
 """Gradient estimators: how to learn a model with a discrete structure inside.
 
 * `estimator`: the base class.
+* `pathwise`: base of those that differentiate through a relaxed latent:
+  `gumbel_softmax`, `stochastic_softmax`, `perturb_and_parse`.
+* `score_function`: base of `reinforce` and `nvil`; `control_variates`: their baselines.
+* `evaluation`: what estimators share: latent noise, means, finiteness.
 * `nes`: Natural Evolution Strategies; the model is only evaluated.
 * `supervised`: back-propagation of the model's supervised loss.
 """
 
+from tfnes.estimators.control_variates import (
+    BatchMean,
+    ControlVariate,
+    ExponentialMovingAverage,
+    LeaveOneOut,
+)
 from tfnes.estimators.estimator import GradientEstimator
+from tfnes.estimators.gumbel_softmax import AnnealedTemperature, GumbelSoftmax
 from tfnes.estimators.nes import NES, CenteredRanks, FreshNormals, NoiseTable, ZScore
+from tfnes.estimators.nvil import NVIL
+from tfnes.estimators.pathwise import PathwiseEstimator
+from tfnes.estimators.perturb_and_parse import PerturbAndParse
+from tfnes.estimators.reinforce import REINFORCE
+from tfnes.estimators.score_function import ScoreFunctionEstimator
+from tfnes.estimators.stochastic_softmax import StochasticSoftmax
 from tfnes.estimators.supervised import Supervised
 
 __all__ = [
     "NES",
+    "NVIL",
+    "REINFORCE",
+    "AnnealedTemperature",
+    "BatchMean",
     "CenteredRanks",
+    "ControlVariate",
+    "ExponentialMovingAverage",
     "FreshNormals",
     "GradientEstimator",
+    "GumbelSoftmax",
+    "LeaveOneOut",
     "NoiseTable",
+    "PathwiseEstimator",
+    "PerturbAndParse",
+    "ScoreFunctionEstimator",
+    "StochasticSoftmax",
     "Supervised",
     "ZScore",
 ]
