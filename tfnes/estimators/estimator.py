@@ -96,6 +96,11 @@ class GradientEstimator(tf.__internal__.tracking.AutoTrackable, abc.ABC):
                 found.extend(value.variables)
         return found
 
+    @property
+    def trainable_variables(self) -> list[keras.Variable]:
+        """What of the state the model's optimizer updates (a learned baseline)."""
+        return [variable for variable in self.variables if variable.trainable]
+
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments, for Keras serialisation."""
         return {}
