@@ -3,6 +3,7 @@
 provider             what a data set is: named splits of batches (`DatasetProvider`)
 universal_dependencies  TreebankAdaptation: source trees, target text
 treebank_layout      the files of a treebank in the layout of a UD release
+ud_treebank          a TFDS builder, and `download_treebank`; import it by its name
 demo_treebank        the default data, an invented language with two domains
 demo_grammar         the grammar that generates it
 cooccurrence         word vectors from counts, for the demo

@@ -50,36 +50,36 @@ class Rules:
 
 _RULES = {
     "source": Rules(
-        subject_first=0.93,
-        object_first=0.08,
-        adjective_first=0.92,
-        auxiliary_first=0.97,
-        adverb_first=0.25,
-        determiner=0.60,
-        pronoun=0.25,
-        adjective=0.30,
-        noun_phrase_pp=0.20,
-        verb_pp=0.50,
-        fronted_pp=0.10,
-        clause=0.16,
-        coordination=0.10,
-        extraposition=0.40,
+        subject_first=0.90,
+        object_first=0.12,
+        adjective_first=0.80,
+        auxiliary_first=0.95,
+        adverb_first=0.30,
+        determiner=0.50,
+        pronoun=0.20,
+        adjective=0.35,
+        noun_phrase_pp=0.30,
+        verb_pp=0.60,
+        fronted_pp=0.12,
+        clause=0.20,
+        coordination=0.18,
+        extraposition=0.30,
     ),
     "target": Rules(
-        subject_first=0.80,
+        subject_first=0.78,
         object_first=0.40,
-        adjective_first=0.45,
-        auxiliary_first=0.85,
+        adjective_first=0.40,
+        auxiliary_first=0.80,
         adverb_first=0.55,
-        determiner=0.40,
-        pronoun=0.15,
-        adjective=0.40,
-        noun_phrase_pp=0.28,
-        verb_pp=0.45,
-        fronted_pp=0.22,
-        clause=0.12,
-        coordination=0.14,
-        extraposition=0.40,
+        determiner=0.35,
+        pronoun=0.12,
+        adjective=0.42,
+        noun_phrase_pp=0.36,
+        verb_pp=0.55,
+        fronted_pp=0.25,
+        clause=0.15,
+        coordination=0.22,
+        extraposition=0.30,
     ),
 }
 
@@ -98,14 +98,14 @@ _UPOS = {"ADP_NOUN": "ADP", "ADP_VERB": "ADP", "ADP_BOTH": "ADP"}
 # Open classes: number of words of one domain, and the ending that shows the category
 # to a reader (a model that reads whole words cannot see it).
 _OPEN = {
-    "NOUN_ANIMATE": (50, "o"),
-    "NOUN_THING": (60, "a"),
-    "NOUN_PLACE": (30, "um"),
-    "VERB_INTRANSITIVE": (25, "ir"),
-    "VERB_TRANSITIVE": (45, "et"),
-    "VERB_CLAUSE": (12, "ut"),
-    "ADJ": (45, "il"),
-    "ADV": (20, "em"),
+    "NOUN_ANIMATE": (100, "o"),
+    "NOUN_THING": (130, "a"),
+    "NOUN_PLACE": (60, "um"),
+    "VERB_INTRANSITIVE": (50, "ir"),
+    "VERB_TRANSITIVE": (90, "et"),
+    "VERB_CLAUSE": (20, "ut"),
+    "ADJ": (90, "il"),
+    "ADV": (30, "em"),
 }
 _SHARED = 0.1
 _ONSETS = [*"bdfgklmnprstvz", "br", "dr", "fl", "gr", "kl", "pl", "sk", "st", "tr"]
@@ -233,12 +233,13 @@ class _Writer:
                 self.extrapose(obj, late)
             else:
                 verb.after.append(obj)
-        if self.chance(rules.verb_pp / (depth + 1)):
-            phrase = self.prepositional("obl", verb, depth=depth)
-            if self.chance(rules.fronted_pp):
-                verb.before.insert(0, phrase)
-            else:
-                verb.after.append(phrase)
+        for share in (1.0, 0.3):
+            if self.chance(share * rules.verb_pp / (depth + 1)):
+                phrase = self.prepositional("obl", verb, depth=depth)
+                if self.chance(rules.fronted_pp):
+                    verb.before.insert(0, phrase)
+                else:
+                    verb.after.append(phrase)
         verb.before += near_before
         verb.after[:0] = near_after
         verb.after += late
@@ -275,7 +276,7 @@ class _Writer:
                 adjective.before.append(adverb)
         if self.chance(rules.noun_phrase_pp / (depth + 1)):
             noun.after.append(self.prepositional("nmod", noun, depth=depth + 1))
-        if depth < 2 and self.chance(rules.coordination / 2):
+        if depth < 3 and self.chance(rules.coordination / 2):
             other = self.noun(kind, "conj", noun, depth=depth + 1)
             other.before.insert(0, self.word("CCONJ", "cc", other))
             noun.after.append(other)
@@ -284,11 +285,11 @@ class _Writer:
     def prepositional(self, relation: str, head: _Word, *, depth: int) -> _Word:
         """A noun with a preposition: both tell, in part, what it depends on."""
         if relation == "nmod":
-            kind = self.pick(NOUN_ANIMATE=0.35, NOUN_THING=0.50, NOUN_PLACE=0.15)
-            case = self.pick(ADP_NOUN=0.75, ADP_BOTH=0.20, ADP_VERB=0.05)
+            kind = self.pick(NOUN_ANIMATE=0.35, NOUN_THING=0.45, NOUN_PLACE=0.20)
+            case = self.pick(ADP_NOUN=0.45, ADP_BOTH=0.45, ADP_VERB=0.10)
         else:
-            kind = self.pick(NOUN_ANIMATE=0.15, NOUN_THING=0.25, NOUN_PLACE=0.60)
-            case = self.pick(ADP_VERB=0.75, ADP_BOTH=0.20, ADP_NOUN=0.05)
+            kind = self.pick(NOUN_ANIMATE=0.20, NOUN_THING=0.30, NOUN_PLACE=0.50)
+            case = self.pick(ADP_VERB=0.45, ADP_BOTH=0.45, ADP_NOUN=0.10)
         noun = self.noun(kind, relation, head, depth=depth + 1)
         noun.before.insert(0, self.word(case, "case", noun))
         return noun

@@ -22,7 +22,7 @@ from tfnes.datasets.vocabulary import Vocabulary
 from tfnes.datasets.word_vectors import special_vectors
 from tfnes.registration import register
 
-_RAW_SENTENCES = 3000
+_RAW_SENTENCES = 1000
 _TREEBANKS = {"source": "UD_Demo-Source", "target": "UD_Demo-Target"}
 
 
@@ -138,5 +138,8 @@ def _vectors(seed: int, dimension: int) -> tuple[list[str], np.ndarray]:
     # Contexts of one domain alone would tell the domains apart, not the categories.
     contexts = [word for word in both[0] if min(both[0][word], both[1][word]) >= 20]
     return cooccurrence_vectors(
-        [*texts["source"], *texts["target"]], dimension=dimension, contexts=contexts
+        [*texts["source"], *texts["target"]],
+        dimension=dimension,
+        contexts=contexts,
+        min_count=2,
     )

@@ -71,8 +71,9 @@ def expected_files(treebank: str, data_dir: str | os.PathLike) -> str:
         [
             *lines,
             "(.conllu.gz will do; dev may be missing.) The treebanks are part of every "
-            "Universal Dependencies release: https://universaldependencies.org/#download"
-            ". Nothing is downloaded here.",
+            "Universal Dependencies release, https://universaldependencies.org/#download"
+            "; with a network, tfnes.datasets.ud_treebank.download_treebank fetches "
+            "those of the paper.",
         ]
     )
 
