@@ -1,9 +1,9 @@
 """Leading axes, padding to few shapes, and compilation, once for all solvers.
 
 A solver's core is a function of `[B, *parts]` and `[B]` int32 lengths. `flatten` makes
-that of any leading axes, `compiled` runs the core as a graph. XLA compiles once for each
-shape; to bound their number, a batch size that is unknown while the caller's graph is
-built is rounded up at run-time (to a multiple of 8 up to 128, of 128 above). Static
+that of any leading axes, `compiled` runs the core as a graph. XLA compiles once for
+each shape; to bound their number, a batch size that is unknown while the caller's graph
+is built is rounded up at run-time (to a multiple of 8 up to 128, of 128 above). Static
 dimensions are used as they are.
 """
 
@@ -121,31 +121,35 @@ def flatten(
 
 
 def in_chunks(
-    core: Callable[[Tensor, Tensor], Tensor],
-    tensor: Tensor,
-    lengths: Tensor,
-    *,
-    chunk: int = 128,
+    core: Callable[..., Tensor], *tensors: Tensor, chunk: int = 128
 ) -> Tensor:
     """Runs `core` over chunks of a large batch, so that its tables stay in cache.
 
-    For use inside a compiled function on `[B, *parts]` and `[B]`. On an accelerator,
+    For use inside a compiled function; all `tensors` are `[B, ...]`. On an accelerator,
     and where B is at most `chunk` or unknown, it is one call.
     """
-    rows = tensor.shape[0]
+    rows = tensors[0].shape[0]
     if rows is None or rows <= chunk or tf.config.list_logical_devices("GPU"):
-        return core(tensor, lengths)
-    extra = -rows % chunk
-    tensor = tf.pad(tensor, [[0, extra]] + [[0, 0]] * (tensor.shape.rank - 1))
-    lengths = tf.pad(lengths, [[0, extra]])
-    count = (rows + extra) // chunk
-    tensor = tf.reshape(tensor, [count, chunk, *tensor.shape[1:]])
-    lengths = tf.reshape(lengths, [count, chunk])
-    first = tf.TensorSpec([chunk, *tensor.shape[2:]], tensor.dtype)
-    result = tf.map_fn(
-        lambda pair: core(*pair),
-        (tensor, lengths),
-        fn_output_signature=first,
-        parallel_iterations=1,
-    )
-    return tf.reshape(result, [count * chunk, *result.shape[2:]])[:rows]
+        return core(*tensors)
+    count = -(-rows // chunk)
+    # Chunks of equal size, so that one compiled body serves all.
+    chunk = -(-rows // count)
+    extra = count * chunk - rows
+
+    def split(tensor):
+        tensor = tf.pad(tensor, [[0, extra]] + [[0, 0]] * (tensor.shape.rank - 1))
+        return tf.reshape(tensor, tf.concat([[count, chunk], tf.shape(tensor)[1:]], 0))
+
+    parts = [split(tensor) for tensor in tensors]
+
+    core = tf.function(core, autograph=False)
+    first = core.get_concrete_function(*[part[0] for part in parts]).structured_outputs
+
+    def body(i, results):
+        return i + 1, results.write(i, core(*[part[i] for part in parts]))
+
+    results = tf.TensorArray(first.dtype, count, element_shape=first.shape)
+    results = tf.while_loop(
+        lambda i, _: i < count, body, (0, results), maximum_iterations=count
+    )[1].stack()
+    return tf.reshape(results, [count * chunk, *first.shape[1:]])[:rows]

@@ -9,8 +9,7 @@ of a Laplacian never has to: kept as weights instead of diagonals, eliminating w
     w'[h, m] = w[h, m] + q[h] w[v, m]
 
 only adds and multiplies positive numbers (Grassmann, Taksar & Heyman 1985), and
-Z = product of the pivots. So it can be run on logarithms, whatever their range. It is
-run on plain numbers where their range is small, which is several times faster.
+Z = product of the pivots. So it can be run on logarithms, whatever their range.
 
 An arc h -> m of the reduced graph goes "through v" with probability
 `share` = q[h] w[v, m] / w'[h, m]. Undoing the elimination, last word first, with these
@@ -20,7 +19,8 @@ errors stay of the order of the rounding error.
 For trees with a single root arc the pivot leaves out the root, except that of the last
 word; the formulas are the same (the unnormalised stationary law of a Markov chain).
 
-Everything here is on `[B, n + 1, n + 1]` `[head, modifier]`, node 0 the root.
+Everything here is on log-weights `[B, n + 1, n + 1]` `[head, modifier]`, node 0 the
+root.
 """
 
 from __future__ import annotations
@@ -38,137 +38,73 @@ FORBIDDEN = -1e30
 _TINY = 1e-30
 
 
-class _Linear:
-    """Weights as plain numbers."""
-
-    zero = 0.0
-
-    @staticmethod
-    def total(x):
-        return tf.reduce_sum(x, -1)
-
-    @staticmethod
-    def quotient(x, y):
-        return x / tf.maximum(y, _TINY)
-
-    @staticmethod
-    def product(x, y):
-        return x * y
-
-    @staticmethod
-    def add(x, y):
-        return x + y
-
-    @staticmethod
-    def ratio(x, y):
-        return tf.minimum(x / tf.maximum(y, _TINY), 1.0)
-
-    @staticmethod
-    def without(x, share):
-        return x * (1.0 - share)
-
-    @staticmethod
-    def log(x):
-        return tf.math.log(x)
-
-    @staticmethod
-    def number(x):
-        return x
+def _total(x: Tensor) -> Tensor:
+    top = tf.reduce_max(x, -1)
+    return top + tf.math.log(tf.reduce_sum(tf.exp(x - top[..., None]), -1))
 
 
-class _Log:
-    """Weights as logarithms; `FORBIDDEN` is log 0."""
+def _add(x: Tensor, y: Tensor) -> Tensor:
+    return tf.maximum(x, y) + tf.math.log(1.0 + tf.exp(-tf.abs(x - y)))
 
-    zero = FORBIDDEN
 
-    @staticmethod
-    def total(x):
-        top = tf.reduce_max(x, -1)
-        return top + tf.math.log(tf.reduce_sum(tf.exp(x - top[..., None]), -1))
+def _share(path: Tensor, table: Tensor, real: Tensor) -> Tensor:
+    """Returns the probability that an arc of the reduced graph goes through v."""
+    share = tf.exp(tf.minimum(path - table, 0.0))
+    return tf.where(real[:, None, None], share, 0.0)
 
-    @staticmethod
-    def quotient(x, y):
-        return tf.maximum(x - y, FORBIDDEN)
 
-    @staticmethod
-    def product(x, y):
-        return tf.maximum(x + y, FORBIDDEN)
-
-    @staticmethod
-    def add(x, y):
-        return tf.maximum(x, y) + tf.math.log(1.0 + tf.exp(-tf.abs(x - y)))
-
-    @staticmethod
-    def ratio(x, y):
-        return tf.exp(tf.minimum(x - y, 0.0))
-
-    @staticmethod
-    def without(x, share):
-        return tf.maximum(x + tf.math.log(tf.maximum(1.0 - share, _TINY)), FORBIDDEN)
-
-    @staticmethod
-    def log(x):
-        return x
-
-    @staticmethod
-    def number(x):
-        return tf.exp(x)
+def _without(table: Tensor, share: Tensor) -> Tensor:
+    rest = tf.math.log(tf.maximum(1.0 - share, _TINY))
+    return tf.maximum(table + rest, FORBIDDEN)
 
 
 class _Step(NamedTuple):
     """What eliminating word v needs, read off the table of weights.
 
     Attributes:
-      pivot: `[B]` d, in the number system; one where v is padding.
-      q: `[B, n + 1]`, zero for h >= v.
-      row: `[B, n + 1]` w[v, m], zero for m = 0 and m >= v.
+      pivot: `[B]` log d.
+      q: `[B, n + 1]` log q[h], forbidden for h >= v.
+      path: `[B, n + 1, n + 1]` log weight of h -> m through v.
       pivot_q: `[B, n + 1]` plain q[h] of the heads that the pivot sums.
       real: `[B]` bool, whether v is a word.
     """
 
     pivot: Tensor
     q: Tensor
-    row: Tensor
+    path: Tensor
     pivot_q: Tensor
     real: Tensor
 
 
-def _step(system, table, v, lengths, single_root) -> _Step:
+def _step(table: Tensor, v: Tensor, lengths: Tensor, single_root: bool) -> _Step:
     node = tf.range(tf.shape(table)[-1])
     real = v <= lengths
     below = (node < v) & real[:, None]
-    zero = tf.constant(system.zero, table.dtype)
-    column = tf.where(below, tf.gather(table, v, axis=2), zero)
-    row = tf.where(below & (node > 0), tf.gather(table, v, axis=1), zero)
+    column = tf.where(below, tf.gather(table, v, axis=2), FORBIDDEN)
+    row = tf.where(below & (node > 0), tf.gather(table, v, axis=1), FORBIDDEN)
     counted = below
     if single_root:
         counted &= (node > 0) | (v == 1)
-    pivot = system.total(tf.where(counted, column, zero))
-    q = tf.where(below, system.quotient(column, pivot[:, None]), zero)
-    pivot_q = tf.where(counted, system.number(q), 0.0)
-    return _Step(pivot, q, row, pivot_q, real)
-
-
-def _through(system, step: _Step) -> Tensor:
-    """`[B, h, m]` weight of h -> m through the eliminated word."""
-    return system.product(step.q[:, :, None], step.row[:, None, :])
+    pivot = _total(tf.where(counted, column, FORBIDDEN))
+    q = tf.where(below, tf.maximum(column - pivot[:, None], FORBIDDEN), FORBIDDEN)
+    path = tf.maximum(q[:, :, None] + row[:, None, :], FORBIDDEN)
+    return _Step(pivot, q, path, tf.where(counted, tf.exp(q), 0.0), real)
 
 
 def eliminate(
-    table: Tensor, lengths: Tensor, *, single_root: bool, linear: bool
+    table: Tensor, lengths: Tensor, *, single_root: bool
 ) -> tuple[Tensor, Tensor]:
     """Eliminates the words n, n - 1, ..., 1.
 
     Returns:
-      `[B]` log Z (relative to the scale of `table`), and the table in which row and
+      `[B]` log Z, and the table in which row and
       column v are those at the moment when v was eliminated.
     """
-    system = _Linear if linear else _Log
 
     def body(v, table, total):
-        step = _step(system, table, v, lengths, single_root)
-        table = system.add(table, _through(system, step))
-        total += tf.where(step.real, system.log(step.pivot), 0.0)
+        step = _step(table, v, lengths, single_root)
+        table = _add(table, step.path)
+        total += tf.where(step.real, step.pivot, 0.0)
         return v - 1, table, total
 
     nodes = tf.shape(table)[-1]
@@ -181,17 +117,13 @@ def eliminate(
     return total, table
 
 
-def marginals(
-    table: Tensor, lengths: Tensor, *, single_root: bool, linear: bool
-) -> Tensor:
+def marginals(table: Tensor, lengths: Tensor, *, single_root: bool) -> Tensor:
     """Returns `[B, n + 1, n + 1]` p(h -> m in the tree) from an eliminated table."""
-    system = _Linear if linear else _Log
     node = tf.range(tf.shape(table)[-1])
 
     def body(v, table, result):
-        step = _step(system, table, v, lengths, single_root)
-        share = system.ratio(_through(system, step), table)
-        share = tf.where(step.real[:, None, None], share, 0.0)
+        step = _step(table, v, lengths, single_root)
+        share = _share(step.path, table, step.real)
         moved = result * share
         as_head = tf.reduce_sum(moved, 1)
         by_head = tf.reduce_sum(moved, 2)
@@ -200,7 +132,7 @@ def marginals(
         result = result - moved
         result = tf.where((node == v)[:, None], as_head[:, None, :], result)
         result = tf.where(node == v, heads[:, :, None], result)
-        return v + 1, system.without(table, share), result
+        return v + 1, _without(table, share), result
 
     nodes = tf.shape(table)[-1]
     result = tf.while_loop(
@@ -218,7 +150,6 @@ def marginals_derivative(
     lengths: Tensor,
     *,
     single_root: bool,
-    linear: bool,
 ) -> Tensor:
     """Returns the derivative of the marginals along `tangent`.
 
@@ -226,13 +157,11 @@ def marginals_derivative(
     serves reverse-mode differentiation too.
 
     Args:
-      table: `[B, n + 1, n + 1]` weights, not eliminated.
+      table: `[B, n + 1, n + 1]` log-weights, not eliminated.
       tangent: `[B, n + 1, n + 1]` change of the log-weights, 0 where forbidden.
       lengths: `[B]` words.
       single_root: whether exactly one word hangs on the root.
-      linear: whether `table` holds plain numbers (else logarithms).
     """
-    system = _Linear if linear else _Log
     nodes = tf.shape(table)[-1]
     node = tf.range(nodes)
     epsilon = tf.constant(1e-7 if table.dtype == tf.float32 else 1e-15, table.dtype)
@@ -241,23 +170,21 @@ def marginals_derivative(
     bound *= tf.cast(2 * nodes, table.dtype)
 
     def through(v, table, tangent):
-        step = _step(system, table, v, lengths, single_root)
+        step = _step(table, v, lengths, single_root)
         column = tf.gather(tangent, v, axis=2)
         d_q = column - tf.reduce_sum(step.pivot_q * column, -1, keepdims=True)
         d_path = d_q[:, :, None] + tf.gather(tangent, v, axis=1)[:, None, :]
-        return step, _through(system, step), d_q, d_path
+        return step, d_q, d_path
 
     def forward(v, table, tangent):
-        step, path, _, d_path = through(v, table, tangent)
-        table = system.add(table, path)
-        share = system.ratio(path, table)
-        share = tf.where(step.real[:, None, None], share, 0.0)
+        step, _, d_path = through(v, table, tangent)
+        table = _add(table, step.path)
+        share = _share(step.path, table, step.real)
         return v - 1, table, tangent + share * (d_path - tangent)
 
     def backward(v, table, tangent, result, d_result):
-        step, path, d_q, d_path = through(v, table, tangent)
-        share = system.ratio(path, table)
-        share = tf.where(step.real[:, None, None], share, 0.0)
+        step, d_q, d_path = through(v, table, tangent)
+        share = _share(step.path, table, step.real)
         d_share = share * (d_path - tangent)
         moved, d_moved = result * share, d_result * share + result * d_share
         total = tf.reduce_sum(moved, [1, 2])[:, None]
@@ -273,7 +200,7 @@ def marginals_derivative(
         d_result = tf.where(is_column, d_heads[:, :, None], d_result)
         rest = tf.maximum(1.0 - share, epsilon)
         tangent = tf.clip_by_value((tangent - share * d_path) / rest, -bound, bound)
-        return v + 1, system.without(table, share), tangent, result, d_result
+        return v + 1, _without(table, share), tangent, result, d_result
 
     _, table, tangent = tf.while_loop(
         lambda v, *_: v > 0,
@@ -302,15 +229,14 @@ def sample_heads(
 
     Undoing the elimination of v, every arc h -> m becomes v -> m with its share; then v
     takes a head from q among the nodes that do not hang below it. Heads of the root and
-    of padding are 0. `table` holds logarithms.
+    of padding are 0.
     """
     batch, nodes = tf.shape(table)[0], tf.shape(table)[-1]
     node = tf.range(nodes)
 
     def body(v, table, heads):
-        step = _step(_Log, table, v, lengths, single_root)
-        share = _Log.ratio(_through(_Log, step), table)
-        share = tf.where(step.real[:, None, None], share, 0.0)
+        step = _step(table, v, lengths, single_root)
+        share = _share(step.path, table, step.real)
         key = random.fold_in(seed, v)
         shape = [batch, num_samples, nodes]
         coin = random.uniform(shape, seed=random.fold_in(key, 1), dtype=table.dtype)
@@ -334,7 +260,7 @@ def sample_heads(
         head = tf.argmax(choice, -1, output_type=tf.int32)
         head = tf.where(step.real[:, None], head, 0)
         heads = tf.where(node == v, head[..., None], heads)
-        return v + 1, _Log.without(table, share), heads
+        return v + 1, _without(table, share), heads
 
     return tf.while_loop(
         lambda v, *_: v < nodes,

@@ -1,8 +1,9 @@
 """Sums over spanning trees: log-partition, marginals and exact samples.
 
 Undirected trees (`[..., E]`) and dependency trees (`[..., n + 1, n + 1]`, several roots
-or a single one), from one elimination without subtraction (see `elimination`), so they
-are right at any range of scores and with forbidden parts. O(n^3) time, O(n^2) memory;
+or a single one), right at any range of scores and with forbidden parts: one inverse in
+float64 (`laplacian`) where the scores of a batch span less than 16, an elimination
+without subtraction on logarithms (`elimination`) elsewhere. O(n^3) time, O(n^2) memory;
 log Z and marginals can be differentiated (marginals once).
 
 References:
@@ -17,11 +18,11 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfnes import random
-from tfnes.solvers import batching, edges, elimination
+from tfnes.solvers import batching, edges, elimination, laplacian
 from tfnes.typing import Seed, Tensor
 
-# Below this range of log-weights in a column float32 sums neither over- nor underflow.
-_LINEAR_RANGE = 60.0
+# Elements of one chunk's table: three or four float32 tables stay in 1 MiB of cache.
+_CHUNK_ELEMENTS = 1 << 15
 
 
 def directed_log_partition(
@@ -222,102 +223,127 @@ def _scaled(table: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _small_range(flat: Tensor, lengths: Tensor) -> Tensor:
-    """Whether plain numbers are safe for the whole batch (scalar bool)."""
+    """Whether `laplacian` is accurate for the whole batch (scalar bool)."""
     real = _real(flat, lengths)
     top = tf.reduce_max(tf.where(real, flat, flat.dtype.min), 1, keepdims=True)
-    return tf.reduce_all(~real | (flat > top - _LINEAR_RANGE))
+    return tf.reduce_all(~real | (flat > top - laplacian.RANGE[flat.dtype]))
 
 
-def _eliminated(flat, lengths, *, single_root, linear):
-    table, order = _ordered(flat, lengths, single_root)
-    table, scale = _scaled(table)
-    if linear:
-        table = tf.exp(table)
-    total, table = elimination.eliminate(
-        table, lengths, single_root=single_root, linear=linear
-    )
-    return total + scale, table, order
+def _weights(flat: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns float64 weights, the largest of each column 1, and the log scale."""
+    table, scale = _scaled(tf.cast(_masked(flat, lengths), tf.float64))
+    return tf.exp(table), scale
 
 
-@batching.compiled
-def _log_partition_core(flat, lengths, *, single_root, linear):
-    total, _, _ = _eliminated(flat, lengths, single_root=single_root, linear=linear)
-    infinite = total < 0.1 * elimination.FORBIDDEN
-    return tf.where(infinite, tf.constant(-float("inf"), total.dtype), total)
+def _chunked(core, flat, lengths, *tensors):
+    """Runs `core` over chunks whose tables stay in the second-level cache."""
+    nodes = flat.shape[-1] or 1
+    chunk = max(8, _CHUNK_ELEMENTS // (nodes * nodes))
+    return batching.in_chunks(core, flat, lengths, *tensors, chunk=chunk)
 
 
 @batching.compiled
-def _marginals_core(flat, lengths, *, single_root, linear):
-    _, table, order = _eliminated(flat, lengths, single_root=single_root, linear=linear)
-    result = elimination.marginals(
-        table, lengths, single_root=single_root, linear=linear
-    )
-    result = result if order is None else _permute(result, order)
-    return tf.where(_real(flat, lengths), result, 0.0)
+def _eliminated_log_partition(flat, lengths, *, single_root):
+    def core(flat, lengths):
+        table, _ = _ordered(flat, lengths, single_root)
+        table, scale = _scaled(table)
+        total, _ = elimination.eliminate(table, lengths, single_root=single_root)
+        impossible = total < 0.1 * elimination.FORBIDDEN
+        return tf.where(impossible, tf.cast(-float("inf"), total.dtype), total + scale)
+
+    return _chunked(core, flat, lengths)
 
 
 @batching.compiled
-def _derivative_core(flat, lengths, tangent, *, single_root, linear):
-    table, order = _ordered(flat, lengths, single_root)
-    table, _ = _scaled(table)
-    tangent = tf.where(_masked(flat, lengths) > elimination.FORBIDDEN, tangent, 0.0)
-    tangent = tangent if order is None else _permute(tangent, order)
-    result = elimination.marginals_derivative(
-        tf.exp(table) if linear else table,
-        tangent,
-        lengths,
-        single_root=single_root,
-        linear=linear,
-    )
-    result = result if order is None else _permute(result, order)
-    return tf.where(_real(flat, lengths), result, 0.0)
+def _eliminated_marginals(flat, lengths, *, single_root):
+    def core(flat, lengths):
+        table, order = _ordered(flat, lengths, single_root)
+        table, _ = _scaled(table)
+        _, table = elimination.eliminate(table, lengths, single_root=single_root)
+        result = elimination.marginals(table, lengths, single_root=single_root)
+        result = result if order is None else _permute(result, order)
+        return tf.where(_real(flat, lengths), result, 0.0)
+
+    return _chunked(core, flat, lengths)
+
+
+@batching.compiled
+def _eliminated_derivative(flat, lengths, tangent, *, single_root):
+    def core(flat, lengths, tangent):
+        table, order = _ordered(flat, lengths, single_root)
+        table, _ = _scaled(table)
+        allowed = _masked(flat, lengths) > elimination.FORBIDDEN
+        tangent = tf.where(allowed, tangent, 0.0)
+        tangent = tangent if order is None else _permute(tangent, order)
+        result = elimination.marginals_derivative(
+            table, tangent, lengths, single_root=single_root
+        )
+        result = result if order is None else _permute(result, order)
+        return tf.where(_real(flat, lengths), result, 0.0)
+
+    return _chunked(core, flat, lengths, tangent)
 
 
 @batching.compiled
 def _sample(flat, lengths, seed, *, num_samples, single_root):
-    _, table, order = _eliminated(flat, lengths, single_root=single_root, linear=False)
+    table, order = _ordered(flat, lengths, single_root)
+    _, table = elimination.eliminate(
+        _scaled(table)[0], lengths, single_root=single_root
+    )
     heads = elimination.sample_heads(
         table, lengths, seed, num_samples=num_samples, single_root=single_root
     )
-    nodes = tf.shape(flat)[-1]
     if order is not None:
         heads = tf.gather(heads, order, axis=2, batch_dims=1)
-        heads = tf.gather(
-            tf.broadcast_to(order[:, None, :], tf.shape(heads)),
-            heads,
-            axis=2,
-            batch_dims=2,
-        )
-    trees = tf.one_hot(heads, nodes, axis=2, dtype=flat.dtype)
+        names = tf.broadcast_to(order[:, None, :], tf.shape(heads))
+        heads = tf.gather(names, heads, axis=2, batch_dims=2)
+    trees = tf.one_hot(heads, tf.shape(flat)[-1], axis=2, dtype=flat.dtype)
     return tf.where(_real(flat, lengths)[:, None], trees, 0.0)
 
 
-def _dispatch(core, flat, lengths, *tensors, single_root):
-    """Runs `core` on plain numbers where their range allows it, else on logarithms."""
-    if single_root:
-        # The root's weight over a pivot of words can be far outside of the range.
-        return core(flat, lengths, *tensors, single_root=True, linear=False)
+def _log_partition(flat, lengths, single_root):
+    def dense():
+        weights, scale = _weights(flat, lengths)
+        result = laplacian.log_partition(weights, lengths, single_root=single_root)
+        return tf.cast(result + scale, flat.dtype)
+
     return tf.cond(
         _small_range(flat, lengths),
-        lambda: core(flat, lengths, *tensors, single_root=False, linear=True),
-        lambda: core(flat, lengths, *tensors, single_root=False, linear=False),
+        dense,
+        lambda: _eliminated_log_partition(flat, lengths, single_root=single_root),
     )
 
 
-def _log_partition(flat, lengths, single_root):
-    return _dispatch(_log_partition_core, flat, lengths, single_root=single_root)
-
-
 def _marginals(flat, lengths, single_root):
+    def dense():
+        weights, _ = _weights(flat, lengths)
+        result = laplacian.marginals(weights, lengths, single_root=single_root)
+        return tf.cast(result, flat.dtype)
+
+    def dense_derivative(tangent):
+        weights, _ = _weights(flat, lengths)
+        tangent = tf.where(_real(flat, lengths), tangent, 0.0)
+        result = laplacian.marginals_derivative(
+            weights, tf.cast(tangent, tf.float64), lengths, single_root=single_root
+        )
+        return tf.cast(result, flat.dtype)
+
     @tf.custom_gradient
     def marginals(flat):
         def gradient(upstream):
-            return _dispatch(
-                _derivative_core, flat, lengths, upstream, single_root=single_root
+            return tf.cond(
+                _small_range(flat, lengths),
+                lambda: dense_derivative(upstream),
+                lambda: _eliminated_derivative(
+                    flat, lengths, upstream, single_root=single_root
+                ),
             )
 
-        return _dispatch(
-            _marginals_core, flat, lengths, single_root=single_root
-        ), gradient
+        result = tf.cond(
+            _small_range(flat, lengths),
+            dense,
+            lambda: _eliminated_marginals(flat, lengths, single_root=single_root),
+        )
+        return result, gradient
 
     return marginals(flat)
