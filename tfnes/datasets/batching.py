@@ -159,9 +159,10 @@ def permutation(size: int, *, seed: int, epoch: int, stream: int) -> np.ndarray:
     `Generator.permutation`, is not subject to NumPy's freedom to improve algorithms.
     """
     mask = 2**64 - 1
-    bits = np.random.Philox(
-        key=[int(seed) & mask, int(epoch) & mask], counter=[0, 0, 0, stream]
-    )
+    # As arrays: NumPy would make floats of a list of large integers, and round.
+    key = np.array([int(seed) & mask, int(epoch) & mask], np.uint64)
+    counter = np.array([0, 0, 0, stream], np.uint64)
+    bits = np.random.Philox(key=key, counter=counter)
     return np.argsort(bits.random_raw(size), kind="stable")
 
 

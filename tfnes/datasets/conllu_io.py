@@ -27,6 +27,7 @@ _COLUMNS = (
 )  # fmt: skip
 _RANGE = re.compile(r"([1-9][0-9]*)-([1-9][0-9]*)")
 _EMPTY_NODE = re.compile(r"(0|[1-9][0-9]*)\.([1-9][0-9]*)")
+_EMPTY_LINES = ("\n", "\r\n", "\ufeff", "\ufeff\n", "\ufeff\r\n")
 _IDS = [str(i) for i in range(1, 512)]
 
 
@@ -219,7 +220,7 @@ def _blocks(text: str) -> Iterator[tuple[int, list[str]]]:
         lines.pop()
     start, ended, filled = 0, False, False
     for i, line in enumerate(lines):
-        if line in ("\n", "\r\n", "\ufeff\n", "\ufeff\r\n"):
+        if line in _EMPTY_LINES:
             ended = filled
         elif ended:
             yield start + 1, lines[start:i]

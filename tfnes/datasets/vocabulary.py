@@ -134,7 +134,6 @@ class Vocabulary:
         counts: Counter[str] = Counter()
         relations: dict[str, None] = {}
         for sentence in sentences:
-            counts[ROOT] += 1
             counts.update(map(normalize, sentence.forms))
             if all_tokens:
                 counts.update(map(normalize, sentence.other_forms))
@@ -142,11 +141,11 @@ class Vocabulary:
         for sentence in unlabeled:
             for form in sentence.forms:
                 counts.setdefault(normalize(form), 0)
-        root = counts.pop(ROOT, 0)
-        counts.pop(UNKNOWN, None)
+        for special in WORD_SPECIALS:
+            counts.pop(special, None)
         return cls(
             words=[*WORD_SPECIALS, *counts],
-            counts=[0, root, *counts.values()],
+            counts=[0, len(sentences), *counts.values()],
             relations=[UNKNOWN, *(name for name in relations if name != UNKNOWN)],
         )
 

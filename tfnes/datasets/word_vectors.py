@@ -89,7 +89,8 @@ def special_vectors(dimension: int, *, seed: int) -> np.ndarray:
     """
     if dimension < 1:
         raise ConfigurationError(f"dimension must be positive. Received: {dimension}.")
-    bits = np.random.Philox(key=int(seed) & (2**64 - 1)).random_raw(3 * dimension)
+    key = np.array([int(seed) & (2**64 - 1), 0], np.uint64)
+    bits = np.random.Philox(key=key).random_raw(3 * dimension)
     uniform = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
     bound = np.sqrt(3.0 / dimension)
     return ((2.0 * uniform - 1.0) * bound).reshape(3, dimension).astype(np.float32)
