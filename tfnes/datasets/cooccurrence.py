@@ -7,6 +7,8 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
+from tfnes.errors import ConfigurationError
+
 
 def cooccurrence_vectors(
     sentences: Sequence[Sequence[str]],
@@ -26,13 +28,16 @@ def cooccurrence_vectors(
 
     Args:
       sentences: the text, word by word.
-      dimension: D, at most the number of contexts, 2 * window * len(contexts).
+      dimension: D, at most V and the number of contexts, 2 * window * len(contexts).
       contexts: words that may be contexts; others are seen but tell nothing.
       window: largest distance.
       min_count: rarer words get no vector.
 
     Returns:
       V words by falling frequency, and `[V, D]` float32.
+
+    Raises:
+      ConfigurationError: if `dimension` is larger than the number of contexts.
 
     References:
       Levy and Goldberg (2014), Neural word embedding as implicit matrix factorization.
@@ -41,6 +46,12 @@ def cooccurrence_vectors(
     words = [word for word, count in counts.most_common() if count >= min_count]
     row = {word: i for i, word in enumerate(words)}
     columns = sorted(context for context in contexts if context in row)
+    limit = min(len(words), 2 * window * len(columns))
+    if not 1 <= dimension <= limit:
+        raise ConfigurationError(
+            f"dimension must be in 1 ... {limit}, as there are {len(words)} words and "
+            f"{2 * window * len(columns)} contexts. Received: {dimension}."
+        )
     column = {context: i for i, context in enumerate(columns)}
     table = np.zeros((len(words), 2 * window * len(columns)))
     pairs: Counter[tuple[int, int]] = Counter()

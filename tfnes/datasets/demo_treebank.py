@@ -20,9 +20,11 @@ from tfnes.datasets.demo_grammar import DOMAINS, DemoGrammar
 from tfnes.datasets.sentence_provider import SPLITS, SentenceProvider
 from tfnes.datasets.vocabulary import Vocabulary
 from tfnes.datasets.word_vectors import special_vectors
+from tfnes.errors import ConfigurationError
 from tfnes.registration import register
 
 _RAW_SENTENCES = 1000
+_VOCABULARIES = ("train", "source")
 _TREEBANKS = {"source": "UD_Demo-Source", "target": "UD_Demo-Target"}
 
 
@@ -46,6 +48,9 @@ class DemoTreebank(SentenceProvider):
       vocabulary: `"train"`: words of `source_train` and `target_train`; `"source"`: of
         `source_train` alone.
       seed: integer; another seed is another language with other sentences.
+
+    Raises:
+      ConfigurationError: if a size is too small or `vocabulary` unknown.
 
     Example:
 
@@ -80,6 +85,7 @@ class DemoTreebank(SentenceProvider):
             "vocabulary": vocabulary,
             "seed": seed,
         }
+        self._check_config()
         grammar = DemoGrammar(seed=seed)
         sentences = {
             split: grammar.generate(
@@ -101,6 +107,19 @@ class DemoTreebank(SentenceProvider):
 
     def get_config(self) -> dict:
         return dict(self._config)
+
+    def _check_config(self) -> None:
+        for name, least in [*((split, 1) for split in SPLITS), ("vector_dimension", 0)]:
+            if self._config[name] < least:
+                raise ConfigurationError(
+                    f"DemoTreebank.{name} must be at least {least}. Received: "
+                    f"{self._config[name]}."
+                )
+        if self._config["vocabulary"] not in _VOCABULARIES:
+            raise ConfigurationError(
+                f"DemoTreebank.vocabulary must be one of {_VOCABULARIES}. Received: "
+                f"{self._config['vocabulary']!r}."
+            )
 
     def write_conllu(self, directory: str | os.PathLike) -> dict[str, Path]:
         """Writes the treebanks in the layout of a UD release.

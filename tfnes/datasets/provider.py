@@ -59,6 +59,11 @@ class DatasetProvider(abc.ABC):
         examples = self.num_examples(split)
         return examples // batch_size if drop_remainder else -(-examples // batch_size)
 
+    @classmethod
+    def from_config(cls, config: dict) -> DatasetProvider:
+        """Returns the provider with the constructor's arguments `config`."""
+        return cls(**config)
+
     def describe(self) -> str:
         """Returns a few lines to print: sizes, and what was decided about the data."""
         sizes = [f"{split}: {self.num_examples(split):,}" for split in self.splits]
