@@ -21,15 +21,16 @@ References:
 
 from __future__ import annotations
 
+import enum
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from tfnes.solvers import tree_batching
-from tfnes.solvers.tables import write, write_flat
+from tfnes.solvers.tables import first_argmax_minor, pick, write
 from tfnes.typing import Tensor
 
-_CHUNK = 64
+_CHUNK = 128
 _FORBIDDEN = -1e30
 _LIMIT = -1e29
 
@@ -79,49 +80,57 @@ def chu_liu_edmonds(
 
 
 class _State(NamedTuple):
-    """One lock-step state; every tensor ends in the batch axis B. M = n + 1 nodes."""
+    """One lock-step state of B sentences with M = n + 1 nodes.
+
+    A supernode is known by the step at which it was the top of the path and chose its
+    head; the path is a linked list of such steps.
+    """
 
     rows: Tensor
-    """`[(M + 2n) * M * B]`: the scores `[head, modifier]`, then the reduced row of the
-    top after each step `[head]`."""
+    """`[M + 2n, B, M]`: the scores of all heads for each node, then for the top at each
+    step, reduced by the score of the head that it chose."""
     records: Tensor
-    """`[2n, 4, B]`: of each step the chosen head, the depth of the top in the stack
-    (-1: the sentence was done), its word if it is one, else the step that made the row
-    of the lower of the two supernodes it was merged from."""
+    """`[2n, 6, B]`: what is known of each step, see `_Field`."""
     row: Tensor
-    """`[M, B]`: the score of each head of the top; -inf: inside the top, or padding."""
+    """`[B, M]`: scores of all heads for the top; -inf: inside the top, or padding."""
     order: Tensor
-    """`[M, B]`: when each node was pushed (root 0); M + 1: not yet. A supernode is an
-    interval of it, because only neighbors on the stack are merged."""
-    stack_steps: Tensor
-    """`[M, B]`: the last step at which the supernode at each depth was the top."""
-    stack_first: Tensor
-    """`[M, B]`: the lowest `order` in the supernode at each depth."""
+    """`[B, M]`: when each node was pushed (root 0); M + 1: not yet. A supernode is an
+    interval of it, because only neighbors on the path are merged."""
     pushed: Tensor
+    """`[B]`: number of nodes that were pushed; the next value of `order`."""
     first: Tensor
     """`[B]`: the lowest `order` in the top."""
     base: Tensor
     """`[B]`: the lowest `order` on the path; all below is attached to the root."""
+    under: Tensor
+    """`[B]`: the step of the supernode under the top, -1 at the end of the path."""
     depth: Tensor
+    """`[B]`: the number of supernodes under the top."""
     word: Tensor
-    below: Tensor
+    """`[B]`: the word that the top is, -1 if it was merged."""
+    lower: Tensor
+    """`[B]`: the step of the lower of the two supernodes that the top was merged
+    from."""
     head: Tensor
+    """`[B]`: the head that was chosen last."""
     closing: Tensor
     """`[B]` bool: a cycle from `head` is being merged and has not reached it yet."""
     root_used: Tensor
     done: Tensor
 
 
+class _Field(enum.IntEnum):
+    """Rows of a record."""
+
+    HEAD, DEPTH, WORD, LOWER, FIRST, UNDER = range(6)
+
+
 def _solve(scores: Tensor, lengths: Tensor, *, single_root: bool, jit: bool) -> Tensor:
     """Core: `[B, n+1, n+1]`, `[B]` -> `[B, n]` heads."""
-    batch, nodes = tf.shape(scores)[0], tf.shape(scores)[1]
-    scores = tf.reshape(scores, [batch, nodes * nodes])
-    scores = tf.reshape(tf.transpose(scores), [nodes, nodes, batch])
     state = _start(scores, lengths)
     vector, matrix = tf.TensorShape([None]), tf.TensorShape([None, None])
-    shapes = _State(
-        vector, tf.TensorShape([None, 4, None]), *[matrix] * 4, *[vector] * 10
-    )
+    table, records = tf.TensorShape([None, None, None]), tf.TensorShape([None, 6, None])
+    shapes = _State(table, records, matrix, matrix, *[vector] * 11)
 
     def body(step: Tensor, state: _State) -> Any:
         return step + 1, _grow(step, state, lengths, single_root=single_root, jit=jit)
@@ -133,36 +142,35 @@ def _solve(scores: Tensor, lengths: Tensor, *, single_root: bool, jit: bool) -> 
         shape_invariants=(tf.TensorShape([]), shapes),
         parallel_iterations=1,
     )
-    return tf.transpose(_expand(state, steps)[1:])
+    return _expand(state, steps)[:, 1:]
 
 
 def _start(scores: Tensor, lengths: Tensor) -> _State:
     """The state in which every sentence's path is its first word."""
-    nodes, batch = tf.shape(scores)[0], tf.shape(scores)[2]
-    node = tf.range(nodes)[:, None]
+    batch, nodes = tf.shape(scores)[0], tf.shape(scores)[1]
+    node = tf.range(nodes)
     # Forbidden arcs become finite, so that -inf means barred by the structure alone.
     # NaN compares false and is forbidden too.
     lowest = tf.constant(_FORBIDDEN, scores.dtype)
     nothing = tf.constant(float("-inf"), scores.dtype)
-    scores = tf.where(scores > lowest, scores, lowest)
-    scores = tf.where((node <= lengths)[:, None, :], scores, nothing)
-    history = tf.fill([2 * (nodes - 1) * nodes * batch], nothing)
+    rows = tf.transpose(scores, [2, 0, 1])
+    rows = tf.where(rows > lowest, rows, lowest)
+    rows = tf.where(node <= lengths[:, None], rows, nothing)
+    history = tf.fill([2 * (nodes - 1), batch, nodes], nothing)
     zero = tf.zeros([batch], tf.int32)
     order = tf.where(node == 0, 0, tf.where(node == 1, 1, nodes + 1))
-    stack = tf.zeros([nodes, batch], tf.int32)
     return _State(
-        rows=tf.concat([tf.reshape(scores, [-1]), history], 0),
-        records=tf.fill([2 * (nodes - 1), 4, batch], -1),
-        row=tf.where(node == 1, nothing, scores[:, 1]),
-        order=order + stack,
-        stack_steps=stack,
-        stack_first=stack,
+        rows=tf.concat([rows, history], 0),
+        records=tf.fill([2 * (nodes - 1), 6, batch], -1),
+        row=tf.where(node == 1, nothing, rows[1]),
+        order=order + tf.zeros([batch, nodes], tf.int32),
         pushed=zero + 2,
         first=zero + 1,
         base=zero + 1,
+        under=zero - 1,
         depth=zero,
         word=zero + 1,
-        below=zero - 1,
+        lower=zero - 1,
         head=zero,
         closing=zero > 0,
         root_used=zero > 0,
@@ -172,81 +180,75 @@ def _start(scores: Tensor, lengths: Tensor) -> _State:
 
 def _best_head(state: _State, *, single_root: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the best head of the top, its score, and whether the root is used up."""
-    row, nodes = state.row, tf.shape(state.row)[0]
-    node = tf.range(nodes)[:, None]
     if not single_root:
-        best = tf.reduce_max(row, axis=0)
-        head = tf.reduce_min(tf.where(row == best, node, nodes - 1), axis=0)
+        best, head = first_argmax_minor(state.row)
         root_used = state.root_used
     else:
-        best = tf.reduce_max(row[1:], axis=0)
-        head = tf.reduce_min(tf.where(row[1:] == best, node[1:], nodes - 1), axis=0)
+        root = state.row[:, 0]
+        node = tf.range(tf.shape(state.row)[1])
+        nothing = tf.constant(float("-inf"), root.dtype)
+        best, head = first_argmax_minor(tf.where(node == 0, nothing, state.row))
         # The root is taken by the supernode of all words, or by the first one whose
         # other heads are all forbidden.
-        alone = best == -float("inf")
-        needed = (best < _LIMIT) & (row[0] > _LIMIT) & ~state.root_used
-        to_root = (alone | needed) & ~state.closing
-        head, best = tf.where(to_root, 0, head), tf.where(to_root, row[0], best)
+        needed = (best < _LIMIT) & (root > _LIMIT) & ~state.root_used
+        to_root = ((best == nothing) | needed) & ~state.closing
+        head, best = tf.where(to_root, 0, head), tf.where(to_root, root, best)
         root_used = state.root_used | to_root
     head = tf.where(state.closing, state.head, head)
     return head, tf.where(state.closing, tf.zeros_like(best), best), root_used
-
-
-def _at(table: Tensor, index: Tensor) -> Tensor:
-    """`[R, B]`, `[B]` -> `[B]`: `table[index[b], b]`, 0 if the index is outside."""
-    rows = tf.range(tf.shape(table)[0])[:, None]
-    return tf.reduce_sum(tf.where(rows == index, table, 0), axis=0)
 
 
 def _grow(
     step: Tensor, state: _State, lengths: Tensor, *, single_root: bool, jit: bool
 ) -> _State:
     """One step: chooses the head of the top, then pushes or merges."""
-    nodes, batch = tf.shape(state.row)[0], tf.shape(state.row)[1]
-    node = tf.range(nodes)[:, None]
+    batch, nodes = tf.shape(state.row)[0], tf.shape(state.row)[1]
+    node = tf.range(nodes)
     unseen = nodes + 1
     head, best, root_used = _best_head(state, single_root=single_root)
-    reduced = state.row - best
+    reduced = state.row - best[:, None]
+    rows = write(state.rows, reduced, nodes + step, jit=jit)
     depth = tf.where(state.done, -1, state.depth)
-    records = tf.stack([head, depth, state.word, state.below])
-    rows = write_flat(state.rows, reduced, (nodes + step) * nodes * batch, jit=jit)
+    record = [head, depth, state.word, state.lower, state.first, state.under]
+    records = write(state.records, tf.stack(record), step, jit=jit)
 
-    head_order = _at(state.order, head)
+    head_order = pick(state.order, head)
     fresh, attached = head_order == unseen, head_order < state.base
-    waiting = (state.order == unseen) & (node > 0) & (node <= lengths)
-    start = tf.reduce_min(tf.where(waiting, node, nodes), axis=0)
+    waiting = (state.order == unseen) & (node <= lengths[:, None])
+    start = tf.reduce_min(tf.where(waiting, node, nodes), axis=1)
     done = state.done | (attached & (start == nodes))
     push = (fresh | attached) & ~done
     merge = ~(fresh | attached) & ~done
     word = tf.where(fresh, head, start)
 
-    stack_steps = tf.where(node == state.depth, step, state.stack_steps)
-    stack_first = tf.where(node == state.depth, state.first, state.stack_first)
-    below = _at(stack_steps, state.depth - 1)
-    first = tf.where(merge, _at(stack_first, state.depth - 1), state.first)
-    first = tf.where(push, state.pushed, first)
-    order = tf.where(push & (node == word), state.pushed, state.order)
+    def of_lower(field: _Field) -> Tensor:
+        cell = (tf.maximum(state.under, 0) * 6 + field) * batch + tf.range(batch)
+        return tf.gather(tf.reshape(records, [-1]), cell)
 
-    offset = tf.where(
-        merge, (nodes + below) * nodes * batch, tf.minimum(word, nodes - 1) * batch
+    first = tf.where(push, state.pushed, state.first)
+    first = tf.where(merge, of_lower(_Field.FIRST), first)
+    under = tf.where(push, step, state.under)
+    newest = push[:, None] & (node == word[:, None])
+    order = tf.where(newest, state.pushed[:, None], state.order)
+
+    source = tf.where(merge, nodes + state.under, tf.minimum(word, nodes - 1))
+    row = tf.gather(
+        tf.reshape(rows, [-1, nodes]), tf.maximum(source, 0) * batch + tf.range(batch)
     )
-    stride = tf.where(merge, batch, nodes * batch)
-    row = tf.gather(rows, offset + node * stride + tf.range(batch))
-    row = tf.where(merge, tf.maximum(row, reduced), row)
-    inside = (order >= first) & (order < unseen)
+    row = tf.where(merge[:, None], tf.maximum(row, reduced), row)
+    inside = (order >= first[:, None]) & (order < unseen)
     return _State(
         rows=rows,
-        records=write(state.records, records, step, jit=jit),
+        records=records,
         row=tf.where(inside, tf.constant(float("-inf"), row.dtype), row),
         order=order,
-        stack_steps=stack_steps,
-        stack_first=stack_first,
         pushed=state.pushed + tf.cast(push, tf.int32),
         first=first,
         base=tf.where(push & attached, state.pushed, state.base),
+        under=tf.where(merge, of_lower(_Field.UNDER), under),
         depth=state.depth + tf.cast(push, tf.int32) - tf.cast(merge, tf.int32),
         word=tf.where(push, word, -1),
-        below=tf.where(merge, below, -1),
+        lower=tf.where(merge, state.under, -1),
         head=head,
         closing=merge & (head_order < first),
         root_used=root_used,
@@ -255,31 +257,34 @@ def _grow(
 
 
 def _expand(state: _State, steps: Tensor) -> Tensor:
-    """Runs the steps backwards and returns `[M, B]` heads.
+    """Runs the steps backwards and returns `[B, M]` heads.
 
     Each supernode keeps its own choice of a head unless the supernode that it was
     merged into was entered through it; `entered[depth]` is 1 + that head, 0 if there is
-    none."""
+    none.
+    """
 
     def body(step: Tensor, entered: Tensor, heads: Tensor) -> Any:
-        nodes, batch = tf.shape(heads)[0], tf.shape(heads)[1]
-        node = tf.range(nodes)[:, None]
-        head, depth, word, below = tf.unstack(state.records[step])
+        batch, nodes = tf.shape(heads)[0], tf.shape(heads)[1]
+        node = tf.range(nodes)
+        head, depth, word, lower, _, _ = tf.unstack(state.records[step])
         active = depth >= 0
-        inherited = _at(entered, depth)
+        depth = tf.maximum(depth, 0)
+        inherited = pick(entered, depth)
         head = tf.where(inherited > 0, inherited - 1, head)
-        heads = tf.where(active & (node == word), head, heads)
+        leaf = (active & (word >= 0))[:, None] & (node == word[:, None])
+        heads = tf.where(leaf, head[:, None], heads)
 
         def score(row: Tensor) -> Tensor:
-            cell = (nodes + tf.maximum(row, 0)) * nodes + head
-            return tf.gather(state.rows, cell * batch + tf.range(batch))
+            cell = (nodes + tf.maximum(row, 0)) * batch + tf.range(batch)
+            return tf.gather(tf.reshape(state.rows, [-1]), cell * nodes + head)
 
         merged = active & (word < 0)
-        upper = score(step - 1) >= score(below)
-        lower_head = tf.where(merged & ~upper, head + 1, 0)
-        entered = tf.where(node == depth, lower_head, entered)
-        upper_head = tf.where(upper, head + 1, 0)
-        entered = tf.where(merged & (node == depth + 1), upper_head, entered)
+        upper = score(step - 1) >= score(lower)
+        below = tf.where(merged & ~upper, head + 1, 0)[:, None]
+        above = tf.where(merged & upper, head + 1, 0)[:, None]
+        entered = tf.where(node == depth[:, None], below, entered)
+        entered = tf.where(node == depth[:, None] + 1, above, entered)
         return step - 1, entered, heads
 
     matrix = tf.TensorShape([None, None])

@@ -36,17 +36,6 @@ def write_block(
     return tf.tensor_scatter_nd_update(table, cells, value)
 
 
-def write_flat(table: Tensor, value: Tensor, offset: Tensor, *, jit: bool) -> Tensor:
-    """Returns the vector `table` with the entries of `value` from `offset` on."""
-    value = tf.reshape(value, [-1])
-    if jit:
-        return _update_slice(table, value, offset[None])
-    width = tf.size(value)
-    rows = tf.reshape(table, [-1, width])
-    rows = tf.tensor_scatter_nd_update(rows, [[offset // width]], value[None])
-    return tf.reshape(rows, [-1])
-
-
 def first_argmax(values: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the maximum over axis 0 and the first index that reaches it.
 
@@ -57,6 +46,36 @@ def first_argmax(values: Tensor) -> tuple[Tensor, Tensor]:
     last = tf.shape(values)[0] - 1
     index = tf.range(last + 1)[:, None, None]
     return best, tf.reduce_min(tf.where(values == best, index, last), axis=0)
+
+
+def first_argmax_minor(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the maximum over the last of two axes and the first index that reaches
+    it.
+
+    The reductions are of integers that are ordered as the floats are: compilers
+    vectorize them, while a maximum of floats must be taken in order.
+    """
+    integer = tf.int32 if values.dtype == tf.float32 else tf.int64
+    keys = _flip_negative(tf.bitcast(values, integer))
+    best = tf.reduce_max(keys, axis=1)
+    last = tf.shape(values)[1] - 1
+    index = tf.where(keys == best[:, None], tf.range(last + 1), last)
+    best = tf.bitcast(_flip_negative(best), values.dtype)
+    return best, tf.reduce_min(index, axis=1)
+
+
+def pick(table: Tensor, column: Tensor) -> Tensor:
+    """Returns `table[b, column[b]]` of `[B, C]` and `[B]`."""
+    rows, columns = tf.shape(table)[0], tf.shape(table)[1]
+    return tf.gather(tf.reshape(table, [-1]), tf.range(rows) * columns + column)
+
+
+def _flip_negative(bits: Tensor) -> Tensor:
+    """Maps the bits of floats to integers of the same order; its own inverse."""
+    dtype = bits.dtype
+    sign = tf.bitwise.right_shift(bits, tf.constant(dtype.size * 8 - 1, dtype))
+    mask = tf.bitwise.bitwise_and(sign, tf.constant(dtype.max, dtype))
+    return tf.bitwise.bitwise_xor(bits, mask)
 
 
 def _update_slice(table: Tensor, value: Tensor, start: Any) -> Tensor:
