@@ -13,6 +13,7 @@ import json
 import logging
 import pathlib
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -118,6 +119,16 @@ class Checkpoints:
         return sorted(found)
 
 
+def metric_sums(model: keras.Model, names: Iterable[str]) -> dict[str, list[float]]:
+    """Returns the sums behind the running means of the metrics of these names."""
+    names = set(names)
+    return {
+        metric.name: [float(variable) for variable in metric.variables]
+        for metric in model.metrics
+        if metric.name in names
+    }
+
+
 def restore_metric_sums(model: keras.Model, sums: dict[str, list[float]]) -> None:
     """Adds saved sums to the model's running means, after the first batch of a resume.
 
@@ -125,31 +136,21 @@ def restore_metric_sums(model: keras.Model, sums: dict[str, list[float]]) -> Non
     to the bit to those of a process that was never stopped.
     """
     for metric in model.metrics:
-        for variable, value in zip(
-            metric.variables, sums.get(metric.name, ()), strict=False
-        ):
+        values = sums.get(metric.name, ())
+        for variable, value in zip(metric.variables, values, strict=False):
             variable.assign_add(value)
-
-
-def metric_sums(model: keras.Model) -> dict[str, list[float]]:
-    """Returns the values of the scalar variables of each of the model's metrics."""
-    return {
-        metric.name: [float(variable) for variable in metric.variables]
-        for metric in model.metrics
-        if all(variable.shape == () for variable in metric.variables)
-    }
 
 
 def _checkpoint(model: keras.Model, *, optimizer: bool) -> tf.train.Checkpoint:
     groups = {"weights": model.weights}
     if optimizer:
         groups["optimizer"] = model.optimizer.variables
-        groups["estimator"] = getattr(model.estimator, "variables", [])
-    # Named by number and path: a model that was built otherwise does not match.
+        groups["estimator"] = model.estimator.variables
+    # By number and own name: the path before it depends on what else was made before.
     return tf.train.Checkpoint(
         **{
             group: {
-                f"{i:04d}.{variable.path.replace('/', '.')}": variable
+                f"{i:04d}.{variable.path.rsplit('/', 1)[-1]}": variable
                 for i, variable in enumerate(variables)
             }
             for group, variables in groups.items()

@@ -7,10 +7,12 @@ imports what it needs.
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import os
 import signal
 import sys
+import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
@@ -64,6 +66,27 @@ def split_gin_arguments(arguments: Sequence[str]) -> list[str]:
         "--gin_param=" + a.removeprefix("--gin.") if a.startswith("--gin.") else a
         for a in arguments
     ]
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow without the notes that it writes to standard error.
+
+    The notes come from its C++ libraries, and no setting turns them off; so the file
+    itself is pointed elsewhere for the time of the import.
+    """
+    sys.stderr.flush()
+    standard_error = os.dup(2)
+    with tempfile.TemporaryFile() as notes:
+        os.dup2(notes.fileno(), 2)
+        try:
+            importlib.import_module("tensorflow")
+        except BaseException:
+            notes.seek(0)
+            os.write(standard_error, notes.read())
+            raise
+        finally:
+            os.dup2(standard_error, 2)
+            os.close(standard_error)
 
 
 def be_quiet() -> None:

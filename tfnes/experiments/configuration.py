@@ -7,14 +7,17 @@ is an error; a binding that nothing used is named in a warning.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib.util  # gin uses it and does not import it  # noqa: F401
 import inspect
+import json
 import logging
 import pathlib
 import re
 import tokenize
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import gin
 
@@ -72,7 +75,7 @@ def list_configs() -> list[tuple[pathlib.Path, str]]:
 
 
 def register_keras() -> None:
-    """Makes Keras' optimizers and learning-rate schedules known to gin."""
+    """Makes Keras' optimizers, schedules and callbacks known to gin."""
     import keras
 
     modules = {
@@ -81,6 +84,7 @@ def register_keras() -> None:
             keras.optimizers.schedules,
             keras.optimizers.schedules.LearningRateSchedule,
         ),
+        "keras.callbacks": (keras.callbacks, keras.callbacks.Callback),
     }
     for module_name, (module, base) in modules.items():
         for name, value in sorted(vars(module).items()):
@@ -101,17 +105,38 @@ def parse(files: Sequence[str], bindings: Sequence[str] = ()) -> None:
         binding, its file and line.
     """
     paths = [str(find_config(name)) for name in files]
-    gin.clear_config()
+    for binding in bindings:
+        if "=" not in binding:
+            raise ConfigurationError(
+                f"--gin_param={binding!r} must be a binding, NAME=VALUE, for example "
+                '"NES.sigma=0.05".'
+            )
+    with _messages(bindings):
+        gin.parse_config_files_and_bindings(paths, list(bindings))
+
+
+def parse_text(text: str, *, name: str) -> None:
+    """Reads the text of a configuration; `name` is used in messages."""
+    with _messages(text.splitlines(), name=name):
+        gin.parse_config(text)
+        gin.finalize()
+
+
+@contextlib.contextmanager
+def _messages(bindings: Sequence[str], name: str | None = None) -> Iterator[None]:
+    """Clears gin's configuration and turns gin's errors into `ConfigurationError`."""
+    with gin.unlock_config():
+        gin.clear_config()
     for root in config_roots():
         gin.add_config_file_search_path(str(root))
     previous = logging.root.manager.disable
     logging.disable(logging.ERROR)  # gin logs a missing file before it raises
     try:
-        gin.parse_config_files_and_bindings(paths, list(bindings))
+        yield
     except tokenize.TokenError as error:
         raise ConfigurationError(
             f"A gin binding is not complete ({error.args[0]}); check the brackets and "
-            f"quotes of --gin_param and of {', '.join(files) or 'the bindings'}."
+            f"quotes of {name or 'the files and of --gin_param'}."
         ) from None
     except (ValueError, OSError, SyntaxError, ImportError, TypeError) as error:
         raise ConfigurationError(_explain(error, bindings)) from None
@@ -125,14 +150,50 @@ def train_argument(name: str, default):
         value = gin.query_parameter(f"train.{name}")
     except ValueError:
         return default
-    if hasattr(value, "scoped_configurable_fn"):
+    if isinstance(value, gin.config.ConfigurableReference) and (
+        value.configurable.selector == "gin.macro"
+    ):
         value = value.scoped_configurable_fn()
     return value
 
 
+def describe(arguments: Mapping[str, Any], *, smoke: bool = False) -> str:
+    """Returns the text that identifies a run: gin's bindings, or else the arguments.
+
+    Args:
+      arguments: what `train` was given; described where gin has no configuration.
+      smoke: whether it is a smoke run.
+    """
+    text = gin.config_str()
+    if not text.strip():
+        lines = ["# train() was called from Python, with"]
+        for name, value in arguments.items():
+            lines += [f"# {name}: {line}" for line in _plain(value).splitlines()]
+        text = "\n".join(lines) + "\n"
+    return "# A smoke run.\n" * smoke + text
+
+
+def _plain(value: Any) -> str:
+    """Returns a description of an object that is the same in every process."""
+    if isinstance(value, list | tuple):
+        return "\n".join(map(_plain, value))
+    if hasattr(value, "get_config"):
+        config = json.dumps(value.get_config(), default=_plain, sort_keys=True)
+        return f"{type(value).__name__} {config}"
+    if isinstance(value, str | int | float | bool | None):
+        return repr(value)
+    return type(value).__name__
+
+
 def unused_bindings() -> list[str]:
-    """Returns the bindings and macros that nothing has used up to now."""
-    used = set(_BINDING.findall(gin.operative_config_str()))
+    """Returns the bindings and macros that nothing has used up to now.
+
+    A binding of scope `a` also holds in the scopes `a/b`, and one without scope in all.
+    """
+    used = set()
+    for name in _BINDING.findall(gin.operative_config_str()):
+        *scopes, last = name.split("/")
+        used.update("/".join([*scopes[:i], last]) for i in range(len(scopes) + 1))
     return [name for name in _BINDING.findall(gin.config_str()) if name not in used]
 
 

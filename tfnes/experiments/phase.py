@@ -33,8 +33,9 @@ class Phase:
       drop_remainder: whether a smaller last batch is left out.
       batching: how examples are grouped, as the dataset provider understands it; None:
         as it likes best.
-      frozen: attributes of the model that this phase does not train, for example
-        `("decoder",)`.
+      frozen: parts of the model that this phase does not train, for example
+        `("decoder",)`: sets `model.decoder_trainable`, where there is such a switch,
+        else `model.decoder.trainable`.
       keep: "best" or "last", see above.
       start_is_candidate: see above. False is what the authors' code does.
       patience: stop after this many epochs without a better model; None: never.
@@ -108,6 +109,25 @@ class Phase:
         if self.batching is not None:
             arguments["batching"] = self.batching
         return arguments
+
+    def set_frozen(self, model: keras.Model, parts: Sequence[str]) -> None:
+        """Freezes this phase's `frozen` parts of the model, and frees the others.
+
+        Args:
+          model: the model.
+          parts: all parts that any phase of the run freezes.
+        """
+        for part in parts:
+            trainable = part not in self.frozen
+            if hasattr(model, f"{part}_trainable"):
+                setattr(model, f"{part}_trainable", trainable)
+            elif hasattr(model, part):
+                getattr(model, part).trainable = trainable
+            else:
+                raise ConfigurationError(
+                    f"Phase.frozen of {self.name!r} names {part!r}, but "
+                    f"{type(model).__name__} has no such part."
+                )
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments, for Keras serialisation."""
