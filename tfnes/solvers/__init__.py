@@ -2,8 +2,10 @@
 
 * `batching`: leading axes, few shapes, compilation (`use_jit_compile`).
 * `edges`: undirected edges as an upper triangle and as a matrix.
-* `elimination`: Gaussian elimination of graphs without subtraction.
+* `elimination`, `laplacian`: the two ways of summing over trees.
 * `matrix_tree`: sums over spanning trees and dependency trees, exact sampling.
+* `prim`: maximum spanning trees.
+* `top_k`: subsets of k parts: the best, sums over all, exact sampling.
 * `eisner`: the best projective dependency tree.
 * `chu_liu_edmonds`: the best dependency tree, projective or not.
 * `heads`: dependency trees as heads of words and as indicators of arcs.
@@ -24,6 +26,11 @@ from tfnes.solvers.matrix_tree import (
 from tfnes.solvers.matrix_tree import log_partition as spanning_tree_log_partition
 from tfnes.solvers.matrix_tree import marginals as spanning_tree_marginals
 from tfnes.solvers.matrix_tree import sample as sample_spanning_trees
+from tfnes.solvers.prim import maximum_spanning_tree
+from tfnes.solvers.top_k import log_partition as subset_log_partition
+from tfnes.solvers.top_k import marginals as subset_marginals
+from tfnes.solvers.top_k import sample as sample_subsets
+from tfnes.solvers.top_k import top_k
 
 __all__ = [
     "chu_liu_edmonds",
@@ -33,8 +40,13 @@ __all__ = [
     "eisner",
     "heads_from_latent",
     "latent_from_heads",
+    "maximum_spanning_tree",
     "sample_spanning_trees",
+    "sample_subsets",
     "spanning_tree_log_partition",
     "spanning_tree_marginals",
+    "subset_log_partition",
+    "subset_marginals",
+    "top_k",
     "use_jit_compile",
 ]

@@ -47,6 +47,9 @@ def to_matrix(edges: Tensor) -> Tensor:
     diagonal = i == j
     if isinstance(vertices, int) and vertices == 1:
         return tf.zeros_like(tf.reduce_sum(edges, -1))[..., None, None]
+    if not isinstance(vertices, int):
+        # A vertex alone has no edge that the diagonal could read.
+        edges = tf.concat([edges, tf.zeros_like(tf.reduce_sum(edges, -1, True))], -1)
     matrix = tf.gather(edges, tf.where(diagonal, 0, index), axis=-1)
     return tf.where(diagonal, tf.zeros([], edges.dtype), matrix)
 

@@ -3,12 +3,15 @@
 * `structure`: the base class, the optional abilities (Protocols), `require_ability`.
 * `inference`: entropy, KL and log-probability from a partition function, once.
 * `categorical`: one of K categories.
+* `spanning_tree`: spanning trees of an undirected graph.
+* `subset`: subsets of k of K parts.
 * `dependency_tree`: dependency trees: projective or not, one root or several.
 """
 
 from tfnes.structures.categorical import Categorical
 from tfnes.structures.dependency_tree import DependencyTree
 from tfnes.structures.inference import ExactInference
+from tfnes.structures.spanning_tree import SpanningTree
 from tfnes.structures.structure import (
     HasEnumeration,
     HasMarginals,
@@ -17,6 +20,7 @@ from tfnes.structures.structure import (
     Structure,
     require_ability,
 )
+from tfnes.structures.subset import Subset
 
 __all__ = [
     "Categorical",
@@ -26,6 +30,8 @@ __all__ = [
     "HasMarginals",
     "HasRelaxedArgmax",
     "HasSampler",
+    "SpanningTree",
     "Structure",
+    "Subset",
     "require_ability",
 ]

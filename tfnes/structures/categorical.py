@@ -92,12 +92,6 @@ class Categorical(ExactInference, Structure):
             )
         return self.argmax(log_potentials + noise, lengths=lengths)
 
-    def relaxed_argmax(
-        self, log_potentials: Tensor, *, temperature: float, lengths=None
-    ) -> Tensor:
-        """Returns softmax(log_potentials / temperature); Gumbel-softmax with noise."""
-        return self.marginals(log_potentials / temperature, lengths=lengths)
-
     def enumerate(self, num_nodes: int) -> np.ndarray:
         """Returns the `[K, K]` one-hot vectors of K = `num_nodes` categories."""
         if num_nodes == 0:

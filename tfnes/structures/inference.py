@@ -70,6 +70,21 @@ class ExactInference:
             result += self.log_partition(q, lengths=lengths) - self.score(marginals, q)
         return tf.cast(tf.maximum(result, 0.0), log_potentials.dtype)
 
+    def relaxed_argmax(
+        self,
+        log_potentials: Tensor,
+        *,
+        temperature: Tensor | float,
+        lengths: Tensor | None = None,
+    ) -> Tensor:
+        """Returns the marginals of log_potentials / temperature, `[..., *parts]`.
+
+        The maximizer over the convex hull of Z of <m, log_potentials> + temperature H(m)
+        (the stochastic softmax trick of Paulus et al. 2020, with perturbed potentials);
+        it tends to `argmax` as the temperature tends to 0.
+        """
+        return self.marginals(log_potentials / temperature, lengths=lengths)
+
     def distribution(
         self, log_potentials: Tensor, *, lengths: Tensor | None = None
     ) -> tfp.distributions.Distribution:
