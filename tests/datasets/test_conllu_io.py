@@ -196,6 +196,7 @@ HEADER = "# sent_id = bad-7\n"
         (word().replace("\t", " "), 2, "replace these by tabs"),
         (word((1, "")), 2, r"column 2 \(FORM\) is empty"),
         (word((6, "2")), 2, "HEAD .* is '2', but must be an integer in 0 ... 1"),
+        (word((6, "\u0661")), 2, "HEAD .* must be an integer in 0 ... 1"),
         (word((6, "-1")), 2, "HEAD .* is '-1'"),
         (word((6, "_")), 2, "read the file without trees"),
         (word((6, "1")), 2, r"cycle \(1 -> 1\) and no word has head 0"),

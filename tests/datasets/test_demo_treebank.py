@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from tfnes.datasets import DemoTreebank, parse_conllu
+from tfnes.datasets import DemoTreebank, TreebankAdaptation, parse_conllu
 from tfnes.errors import ConfigurationError
 
 
@@ -128,6 +128,32 @@ def test_vectors_tell_categories_across_domains(demo):
     assert chance < 0.45 and agree > chance + 0.2
 
 
+def test_written_files_give_the_same_batches(demo, demo_files):
+    """The demo through files: the whole way that real treebanks go."""
+    demo.write_vectors(demo_files / "demo.vec")
+    read = TreebankAdaptation(
+        source="UD_Demo-Source",
+        target="UD_Demo-Target",
+        data_dir=demo_files,
+        vectors="demo.vec",
+        most_frequent_vectors=10**6,
+        seed=1,
+    )
+    assert read.vocabulary.get_config() == demo.vocabulary.get_config()
+    np.testing.assert_array_equal(read.vocabulary.vectors, demo.vocabulary.vectors)
+    for split in demo.splits:
+        kwargs = {"batch_size": 100, "shuffle": True, "seed": 5, "epoch": 2}
+        pairs = zip(
+            demo.get_dataset(split, **kwargs),
+            read.get_dataset(split, **kwargs),
+            strict=True,
+        )
+        for ours, theirs in pairs:
+            assert ours.keys() == theirs.keys()
+            for name in ours:
+                np.testing.assert_array_equal(ours[name], theirs[name])
+
+
 def test_the_same_seed_is_the_same_data_everywhere():
     first = DemoTreebank()
     digest = hashlib.sha256(text(first).encode()).hexdigest()
@@ -146,6 +172,8 @@ def test_settings():
     assert DemoTreebank.from_config(small.get_config()).get_config() == (
         small.get_config()
     )
+    with pytest.raises(ConfigurationError, match="no vectors to write"):
+        small.write_vectors("none.vec")
     assert text(small) == text(DemoTreebank.from_config(small.get_config()))
     for change, message in [
         ({"source_train": 0}, "source_train must be at least 1"),

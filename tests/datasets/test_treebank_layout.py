@@ -46,6 +46,16 @@ def test_environment_variable(tmp_path, monkeypatch):
     assert list(find_treebank(NAME)) == ["dev"]
 
 
+def test_a_bare_name_means_data_dir(tmp_path, monkeypatch):
+    for folder in ("here", "there"):
+        touch(tmp_path / folder / NAME, f"{folder}-ud-test.conllu")
+    monkeypatch.chdir(tmp_path / "here")
+    (found,) = find_treebank(NAME, data_dir=tmp_path / "there")["test"]
+    assert found.name == "there-ud-test.conllu"
+    (found,) = find_treebank(NAME)["test"]
+    assert found.name == "here-ud-test.conllu"
+
+
 def test_explicit_files(tmp_path):
     touch(tmp_path, "a.conllu", "b.conllu")
     a, b = tmp_path / "a.conllu", str(tmp_path / "b.conllu")

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tfnes.datasets.conllu_io import write_conllu
+from tfnes.datasets.conllu_io import write_atomically, write_conllu
 from tfnes.datasets.cooccurrence import cooccurrence_vectors
 from tfnes.datasets.demo_grammar import DOMAINS, DemoGrammar
 from tfnes.datasets.sentence_provider import SPLITS, SentenceProvider
-from tfnes.datasets.vocabulary import Vocabulary
+from tfnes.datasets.vocabulary import EXTERNAL_SPECIALS, Vocabulary
 from tfnes.datasets.word_vectors import special_vectors
 from tfnes.errors import ConfigurationError
 from tfnes.registration import register
@@ -107,6 +107,20 @@ class DemoTreebank(SentenceProvider):
 
     def get_config(self) -> dict:
         return dict(self._config)
+
+    def write_vectors(self, path: str | os.PathLike) -> None:
+        """Writes the external vectors in fastText's text form, without the specials."""
+        vocabulary = self.vocabulary
+        if vocabulary.vectors is None:
+            raise ConfigurationError(
+                "There are no vectors to write, as DemoTreebank.vector_dimension is 0."
+            )
+        words = vocabulary.external_words[len(EXTERNAL_SPECIALS) :]
+        rows = vocabulary.vectors[len(EXTERNAL_SPECIALS) :]
+        lines = [f"{len(words)} {rows.shape[1]}"]
+        for word, row in zip(words, rows.tolist(), strict=True):
+            lines.append(" ".join([word, *(f"{value:.9g}" for value in row)]))
+        write_atomically(os.fspath(path), ("\n".join(lines) + "\n").encode("utf-8"))
 
     def _check_config(self) -> None:
         for name, least in [*((split, 1) for split in SPLITS), ("vector_dimension", 0)]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from tfnes.datasets.batching import make_dataset, plan_batches
@@ -24,6 +25,8 @@ SPLITS = (
 class SentenceProvider(DatasetProvider):
     """Splits of sentences, encoded by one vocabulary.
 
+    Also the way to give any sentences to a trained parser: with its vocabulary.
+
     Attributes:
       vocabulary: the `Vocabulary` of all splits.
       notes: what was decided or left out while the data was read, a sentence each.
@@ -33,6 +36,17 @@ class SentenceProvider(DatasetProvider):
       vocabulary: their vocabulary.
       unlabeled: splits whose trees are withheld from the batches.
       notes: see above.
+
+    Example:
+
+        >>> import io
+        >>> from tfnes.datasets import DemoTreebank, SentenceProvider, read_tokens
+        >>> text = SentenceProvider(
+        ...     sentences={"text": list(read_tokens(io.StringIO("el tu .\\nji .")))},
+        ...     vocabulary=DemoTreebank(vector_dimension=0).vocabulary)
+        >>> batch = next(iter(text.get_dataset("text", batch_size=2)))
+        >>> batch["lengths"].numpy().tolist()
+        [3, 2]
     """
 
     def __init__(
@@ -119,10 +133,10 @@ class SentenceProvider(DatasetProvider):
         lines = [f"{type(self).__name__}"]
         for split in self.splits:
             lengths = [len(sentence) for sentence in self._sentences[split]]
-            known = (self.encoded(split).words != 0).mean()
+            known = np.count_nonzero(self.encoded(split).words) / max(sum(lengths), 1)
             lines.append(
                 f"  {split:<13}{len(lengths):>7,} sentences {sum(lengths):>9,} words, "
-                f"longest {max(lengths)}, in the vocabulary {known:.1%}"
+                f"longest {max(lengths, default=0)}, in the vocabulary {known:.1%}"
                 + (", trees withheld" if split in self.unlabeled else "")
             )
         vocabulary = self.vocabulary

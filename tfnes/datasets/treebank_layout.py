@@ -50,7 +50,13 @@ def find_treebank(
     path = Path(treebank)
     if path.name.endswith(SUFFIXES):
         return _explicit({"train": path})
-    folder = path if path.is_dir() else _find_folder(os.fspath(treebank), data_dir)
+    data_dir = data_dir or os.environ.get("TFNES_DATA_DIR")
+    # A bare name means the treebank of data_dir, whatever the working directory has.
+    named = data_dir is not None and len(path.parts) == 1
+    if path.is_dir() and not named:
+        folder = path
+    else:
+        folder = _find_folder(os.fspath(treebank), data_dir)
     parts = {part: _part_files(folder, part) for part in PARTS}
     parts = {part: files for part, files in parts.items() if files}
     if not parts:
@@ -102,7 +108,6 @@ def _explicit(files: Mapping) -> dict[str, list[Path]]:
 
 
 def _find_folder(name: str, data_dir: str | os.PathLike | None) -> Path:
-    data_dir = data_dir or os.environ.get("TFNES_DATA_DIR")
     if not data_dir:
         raise MissingDataError(
             f"Where is the treebank {name}? Set data_dir (or the environment variable "
