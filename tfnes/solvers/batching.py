@@ -92,7 +92,8 @@ def flatten(
     split = tensor.shape.rank - parts_rank
     shape = tf.shape(tensor)
     leading = shape[:split]
-    flat = tf.reshape(tensor, tf.concat([[-1], shape[split:]], 0))
+    flat_rows = tf.reduce_prod(leading)
+    flat = tf.reshape(tensor, tf.concat([[flat_rows], shape[split:]], 0))
     static_parts = tensor.shape[split:]
     rows = tensor.shape[:split].num_elements()
     flat = tf.ensure_shape(flat, [rows, *static_parts])

@@ -260,12 +260,13 @@ def sample_heads(
         head = tf.argmax(choice, -1, output_type=tf.int32)
         head = tf.where(step.real[:, None], head, 0)
         heads = tf.where(node == v, head[..., None], heads)
-        return v + 1, _without(table, share), heads
+        return v + 1, _without(table, share), tf.ensure_shape(heads, start.shape)
 
+    start = tf.zeros([batch, num_samples, nodes], tf.int32)
     return tf.while_loop(
         lambda v, *_: v < nodes,
         body,
-        (tf.constant(1), table, tf.zeros([batch, num_samples, nodes], tf.int32)),
+        (tf.constant(1), table, start),
         maximum_iterations=nodes,
     )[2]
 

@@ -3,6 +3,8 @@
 * `structure`: the base class, the optional abilities (Protocols), `require_ability`.
 * `inference`: entropy, KL and log-probability from a partition function, once.
 * `categorical`: one of K categories.
+* `linear_chain`: sequences of states.
+* `matching`: permutations.
 * `spanning_tree`: spanning trees of an undirected graph.
 * `subset`: subsets of k of K parts.
 * `dependency_tree`: dependency trees: projective or not, one root or several.
@@ -11,6 +13,8 @@
 from tfnes.structures.categorical import Categorical
 from tfnes.structures.dependency_tree import DependencyTree
 from tfnes.structures.inference import ExactInference
+from tfnes.structures.linear_chain import LinearChain
+from tfnes.structures.matching import Matching
 from tfnes.structures.spanning_tree import SpanningTree
 from tfnes.structures.structure import (
     HasEnumeration,
@@ -30,6 +34,8 @@ __all__ = [
     "HasMarginals",
     "HasRelaxedArgmax",
     "HasSampler",
+    "LinearChain",
+    "Matching",
     "SpanningTree",
     "Structure",
     "Subset",

@@ -116,4 +116,4 @@ def _reference(log_potentials: Tensor, lengths: Tensor | None) -> Tensor:
         return log_potentials
     first = tf.range(tf.shape(log_potentials)[-1]) == 0
     scores = _forbid_padding(log_potentials, lengths)
-    return tf.where(first & (lengths[..., None] <= 0), 0.0, scores)
+    return tf.where(~first | (lengths[..., None] > 0), scores, 0.0)
