@@ -1,0 +1,14 @@
+"""Checks for estimators, models and structures of one's own.
+
+* `estimators`: `check_estimator` compares with the exact gradient of a small model.
+* `models`: `check_model`, a conformance suite for models.
+* `structures`: `check_structure`, everything that a structure promises.
+* `exact_laws`: the laws of a latent, by enumeration.
+* `small_vae`: the model of `check_estimator`.
+"""
+
+from tfnes.testing.estimators import EstimatorReport, check_estimator
+from tfnes.testing.models import check_model
+from tfnes.testing.structures import check_structure
+
+__all__ = ["EstimatorReport", "check_estimator", "check_model", "check_structure"]
