@@ -105,9 +105,7 @@ class MLP(StructuredVAE):
         if shared is None:
             shared = self.shared_terms(batch, seed=seed)
         log_potentials = self.encode(batch, training=training)
-        latent = self.structure.perturb_and_map(
-            log_potentials, seed=shared["latent_seed"], index=batch.get("index")
-        )
+        latent = self.sample_latent(batch, log_potentials, shared=shared)
         codes = tf.eye(self.num_categories, dtype=latent.dtype)
         each = self.log_likelihoods(batch, codes, training=training)
         return ELBOTerms(

@@ -114,6 +114,12 @@ class StructuredVAE(keras.Model):
         """The trainable variables on which the negative ELBO depends."""
         return self.trainable_variables
 
+    @property
+    def optimized_variables(self) -> list[keras.Variable]:
+        """What the optimizer knows: trainable variables, and the estimator's."""
+        own = [] if self.estimator is None else self.estimator.trainable_variables
+        return [*self.trainable_variables, *own]
+
     # The ELBO ------------------------------------------------------------------------
 
     def shared_terms(self, batch: Batch, *, seed: Seed) -> dict[str, Any]:
@@ -146,18 +152,52 @@ class StructuredVAE(keras.Model):
             shared = self.shared_terms(batch, seed=seed)
         lengths = batch.get("lengths")
         log_potentials = self.encode(batch, training=training)
-        latent = self.structure.perturb_and_map(
-            log_potentials,
-            seed=shared["latent_seed"],
-            lengths=lengths,
-            index=batch.get("index"),
-        )
+        latent = self.sample_latent(batch, log_potentials, shared=shared)
         return ELBOTerms(
             log_likelihood=self.log_likelihood(batch, latent, training=training),
             kl=self.kl_divergence(log_potentials, latent, lengths=lengths),
             latent=latent,
             log_potentials=log_potentials,
         )
+
+    def sample_latent(
+        self, batch: Batch, log_potentials: Tensor, *, shared: dict[str, Any]
+    ) -> Tensor:
+        """Returns z by perturb-and-MAP (Eq. 2), `[B, *parts]`.
+
+        The noise is `shared["latent_noise"]` where it was drawn before (by
+        `share_noise`), else it is drawn from `shared["latent_seed"]`.
+        """
+        lengths = batch.get("lengths")
+        if "latent_noise" in shared:
+            perturbed = log_potentials + shared["latent_noise"]
+            return self.structure.argmax(perturbed, lengths=lengths)
+        return self.structure.perturb_and_map(
+            log_potentials,
+            seed=shared["latent_seed"],
+            lengths=lengths,
+            index=batch.get("index"),
+        )
+
+    def share_noise(
+        self, batch: Batch, terms: ELBOTerms, *, shared: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Returns `shared` with the latent noise drawn, so that it is drawn once.
+
+        Args:
+          batch: named tensors, example axis first.
+          terms: of an evaluation with `shared`; tells the shape of the noise.
+          shared: what `shared_terms` returned.
+        """
+        own = type(self.structure).perturb_and_map is not Structure.perturb_and_map
+        if own or "latent_seed" not in shared:
+            return shared
+        noise = self.structure.noise(
+            terms.log_potentials,
+            seed=shared["latent_seed"],
+            index=batch.get("index"),
+        )
+        return {**shared, "latent_noise": noise}
 
     def example_weights(self, batch: Batch) -> Tensor:
         """Returns `[B]` float32: 1 for a real example, 0 for one of padding."""
@@ -178,7 +218,8 @@ class StructuredVAE(keras.Model):
     # Building ------------------------------------------------------------------------
 
     def __call__(self, batch: Batch, *args, **kwargs):
-        self._ensure_built(batch)
+        if not self.built:
+            self.build(batch)
         return super().__call__(batch, *args, **kwargs)
 
     def build(self, batch: Batch) -> None:
@@ -211,7 +252,28 @@ class StructuredVAE(keras.Model):
             self.build(batch)
         if self.optimizer is not None and not self.optimizer.built:
             with tf.init_scope():
-                self.optimizer.build(self.trainable_variables)
+                self.optimizer.build(self.optimized_variables)
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None) -> None:
+        """Builds under a strategy, before replicas are traced.
+
+        Keras's own would average a batch over the workers first, which fails for a
+        batch that is a dict.
+        """
+        strategy = self.distribute_strategy
+        done = self.built and (self.optimizer is None or self.optimizer.built)
+        if done or self._distribute_strategy is None:
+            return
+        if data_batch is None:
+            for _, _, batches in iterator:
+                data_batch = next(batches)
+                break
+        batch = {
+            key: strategy.experimental_local_results(value)[0]
+            for key, value in _features(data_batch).items()
+        }
+        with strategy.scope():
+            self._ensure_built(batch)
 
     def get_build_config(self) -> dict[str, Any] | None:
         return {"batch": self._progress.spec} if self._progress.spec else None
@@ -369,7 +431,7 @@ class StructuredVAE(keras.Model):
             metrics=[deserialize(metric) for metric in config["metrics"]],
         )
         if self.built:
-            self.optimizer.build(self.trainable_variables)
+            self.optimizer.build(self.optimized_variables)
 
     def save_own_variables(self, store: dict[str, Any]) -> None:
         for name, variable in self._own_variables().items():

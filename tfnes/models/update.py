@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
 
+from tfnes.models import replication
 from tfnes.typing import GradientEstimate, Tensor
 
 
@@ -19,8 +20,9 @@ def apply_update(
 ) -> None:
     """Applies `estimate` where it is finite; else variables and slots stay untouched.
 
-    The optimizer runs once for all replicas, on gradients that are already summed,
-    so clipping acts on the sum. Rows of a look-up table that are not among
+    With several replicas the gradients are summed here, and the optimizer, which sums
+    once more, gets the sum from the first replica and zeros from the others: so
+    clipping acts on the sum. Rows of a look-up table that are not among
     `estimate.touched`, and the same rows of the optimizer's slots of that table, keep
     their values whatever the optimizer does (momentum, weight decay).
 
@@ -41,47 +43,100 @@ def apply_update(
         return
     gradients, variables = map(list, zip(*pairs, strict=True))
     finite = estimate.finite
-    replica = tf.distribute.get_replica_context()
-    if replica.num_replicas_in_sync > 1 and not reduced:
-        total, bad = replica.all_reduce(
-            "sum", [weight, tf.cast(tf.logical_not(finite), tf.float32)]
-        )
-        share = tf.math.divide_no_nan(weight, total)
-        gradients = [
-            tf.convert_to_tensor(g) * tf.cast(share, g.dtype) for g in gradients
-        ]
-        gradients = replica.all_reduce("sum", gradients)
-        finite = tf.equal(bad, 0.0)
-    tables = [table for table, _ in estimate.touched]
-    rows = [ids for _, ids in estimate.touched]
-
-    def merged(strategy, gradients, finite, rows):
-        def local(value):
-            return strategy.experimental_local_results(value)[0]
-
-        gradients = [local(gradient) for gradient in gradients]
-        touched = list(zip(tables, map(local, rows), strict=True))
+    if not tf.distribute.has_strategy():
 
         def step():
-            kept = _read_rows_to_keep(optimizer, touched)
+            kept = _read_rows_to_keep(optimizer, estimate.touched)
             optimizer.apply_gradients(zip(gradients, variables, strict=True))
-            for variable, ids, old in kept:
-                new = tf.gather(variable, ids)
-                variable.assign(tf.tensor_scatter_nd_update(old, ids[:, None], new))
+            for variable, value in kept:
+                variable.assign(value())
             return tf.constant(True)
 
-        return tf.cond(local(finite), step, lambda: tf.constant(False))
+        tf.cond(finite, step, lambda: tf.constant(False))
+        return
 
-    replica.merge_call(merged, args=(gradients, finite, rows))
+    if replication.num_replicas() > 1:
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        if not reduced:
+            gradients, finite = _sum_replicas(
+                gradients, finite, weight=weight, device=variables[0].value.device
+            )
+        first = tf.distribute.get_replica_context().replica_id_in_sync_group
+        gradients = [
+            tf.where(tf.equal(first, 0), gradient, tf.zeros_like(gradient))
+            for gradient in gradients
+        ]
+    # A strategy cannot merge replicas within `tf.cond`, so the step is always taken,
+    # with zeros where the estimate is not finite, and then taken back.
+    gradients = [
+        tf.where(finite, gradient, tf.zeros_like(gradient)) for gradient in gradients
+    ]
+    before = [
+        (variable, tf.identity(tf.convert_to_tensor(variable)))
+        for variable in [*variables, *optimizer.variables]
+    ]
+    kept = _read_rows_to_keep(optimizer, estimate.touched)
+    optimizer.apply_gradients(zip(gradients, variables, strict=True))
+    owners = [variable for variable, _ in before]
+    _assign_together(owners, [value for _, value in before], when=~finite)
+    owners = [variable for variable, _ in kept]
+    _assign_together(owners, [value() for _, value in kept], when=finite)
+
+
+def _sum_replicas(
+    gradients: list[Tensor], finite: Tensor, *, weight: Tensor, device: str
+) -> tuple[list[Tensor], Tensor]:
+    """Returns the gradient of the mean over the real examples of all replicas."""
+    flags = [weight, tf.cast(finite, tf.float32)]
+    total, good = replication.sum_in_order(flags, device=device)
+    share = tf.math.divide_no_nan(weight, total)
+    gradients = replication.sum_in_order(
+        [gradient * tf.cast(share, gradient.dtype) for gradient in gradients],
+        device=device,
+    )
+    return gradients, tf.equal(good, float(replication.num_replicas()))
+
+
+def _assign_together(
+    variables: Sequence[keras.Variable], values: Sequence[Tensor], *, when: Tensor
+) -> None:
+    """Assigns on all replicas the first replica's values, if `when`."""
+    if not variables:
+        return
+
+    def merged(strategy, values, when):
+        def first(value):
+            return strategy.experimental_local_results(value)[0]
+
+        for variable, value in zip(variables, values, strict=True):
+            strategy.extended.update(
+                variable.value,
+                lambda v, new, use: v.assign(tf.where(use, new, v.read_value())),
+                args=(first(value), first(when)),
+                group=False,
+            )
+
+    context = tf.distribute.get_replica_context()
+    context.merge_call(merged, args=(list(values), when))
 
 
 def _read_rows_to_keep(
     optimizer: keras.optimizers.Optimizer,
     touched: Sequence[tuple[keras.Variable, Tensor]],
-) -> list[tuple[keras.Variable, Tensor, Tensor]]:
-    """Returns `(variable, ids, value)` of each table and of its slots."""
+) -> list[tuple[keras.Variable, Callable[[], Tensor]]]:
+    """Reads tables and their slots; returns what each shall hold after the update."""
+
+    def after(variable: keras.Variable, ids: Tensor) -> Callable[[], Tensor]:
+        old = tf.identity(tf.convert_to_tensor(variable))
+
+        def value() -> Tensor:
+            new = tf.gather(tf.convert_to_tensor(variable), ids)
+            return tf.tensor_scatter_nd_update(old, ids[:, None], new)
+
+        return value
+
     return [
-        (variable, ids, tf.identity(tf.convert_to_tensor(variable)))
+        (variable, after(variable, ids))
         for table, ids in touched
         for variable in [table, *slots_of(optimizer, table)]
     ]

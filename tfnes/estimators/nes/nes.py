@@ -161,10 +161,8 @@ class NES(GradientEstimator):
         batch = replicas.gather_batch(batch)
         parameters = FlatParameters(variables, model.touched_rows(batch))
         self._log_memory(model, parameters)
-        loss_of = _loss_function(
-            model, batch, seed=seed, num_samples=self.num_latent_samples
-        )
-        loss = loss_of()
+        fitness = _Fitness(model, batch, seed=seed, num_samples=self.num_latent_samples)
+        loss = fitness.at_mean()
         noise_seed = random.fold_in(seed, int(random.Stream.PARAMETER_NOISE))
         size = parameters.size
         prepared = self.noise.prepare(size, seed=noise_seed)
@@ -178,7 +176,7 @@ class NES(GradientEstimator):
 
         def evaluate(flat: Tensor) -> Tensor:
             with keras.StatelessScope(parameters.assignments(flat)):
-                return loss_of()
+                return fitness()
 
         linear = self.fitness_shaping.linear
 
@@ -263,27 +261,41 @@ class NES(GradientEstimator):
         return cls(**config)
 
 
-def _loss_function(
-    model: StructuredVAE, batch: Batch, *, seed: Seed, num_samples: int
-) -> Callable[[], Tensor]:
-    """Returns a function that gives the mean negative ELBO of the real examples."""
-    weights = model.example_weights(batch)
-    count = tf.reduce_sum(weights)
-    shared = [
-        model.shared_terms(batch, seed=random.fold_in(seed, i) if i else seed)
-        for i in range(num_samples)
-    ]
+class _Fitness:
+    """The mean negative ELBO of the real examples, with the latent noise held fixed."""
 
-    def loss() -> Tensor:
-        total = 0.0
-        for terms in shared:
-            values = model.elbo(batch, shared=terms, training=True).neg_elbo
-            # A selection, not a product: padding may hold NaN.
-            values = tf.where(weights > 0, tf.cast(values, tf.float32), 0.0)
-            total += tf.math.divide_no_nan(tf.reduce_sum(values), count)
-        return total / num_samples
+    def __init__(
+        self, model: StructuredVAE, batch: Batch, *, seed: Seed, num_samples: int
+    ):
+        self._model = model
+        self._batch = batch
+        self._weights = model.example_weights(batch)
+        self._count = tf.reduce_sum(self._weights)
+        self._shared = [
+            model.shared_terms(batch, seed=random.fold_in(seed, i) if i else seed)
+            for i in range(num_samples)
+        ]
 
-    return loss
+    def at_mean(self) -> Tensor:
+        """Evaluates at the model's own parameters, and draws the latent noise."""
+        losses = []
+        for i, shared in enumerate(self._shared):
+            terms = self._model.elbo(self._batch, shared=shared, training=True)
+            losses.append(self._mean(terms.neg_elbo))
+            self._shared[i] = self._model.share_noise(self._batch, terms, shared=shared)
+        return tf.add_n(losses) / len(losses)
+
+    def __call__(self) -> Tensor:
+        losses = [
+            self._mean(self._model.elbo(self._batch, shared=s, training=True).neg_elbo)
+            for s in self._shared
+        ]
+        return tf.add_n(losses) / len(losses)
+
+    def _mean(self, values: Tensor) -> Tensor:
+        # A selection, not a product: padding may hold NaN.
+        values = tf.where(self._weights > 0, tf.cast(values, tf.float32), 0.0)
+        return tf.math.divide_no_nan(tf.reduce_sum(values), self._count)
 
 
 def _difference(losses: Tensor) -> Tensor:

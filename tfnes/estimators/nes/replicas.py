@@ -12,6 +12,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfnes.errors import ConfigurationError
+from tfnes.models import replication
 from tfnes.typing import Batch, Tensor
 
 
@@ -44,15 +45,7 @@ class Replicas:
 
     def gather(self, value: Tensor) -> Tensor:
         """Returns the values of all replicas, joined along axis 0."""
-        if self.count == 1:
-            return value
-        # Without a device, collectives of several workers have no destination.
-        with tf.device(self._device):
-            value = tf.identity(value)
-            if value.dtype == tf.bool:
-                gathered = self._context.all_gather(tf.cast(value, tf.int32), axis=0)
-                return tf.cast(gathered, tf.bool)
-            return self._context.all_gather(value, axis=0)
+        return replication.gather(value, device=self._device)
 
     def gather_batch(self, batch: Batch) -> Batch:
         """Returns the batch of all replicas."""

@@ -1,0 +1,42 @@
+"""Values across the replicas of a `tf.distribute` strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tfnes.typing import Tensor
+
+
+def num_replicas() -> int:
+    """Returns the number of replicas in sync; 1 without a strategy."""
+    context = tf.distribute.get_replica_context()
+    return 1 if context is None else context.num_replicas_in_sync
+
+
+def gather(value: Tensor, *, device: str | None = None) -> Tensor:
+    """Returns the values of all replicas, joined along axis 0 in their order.
+
+    Args:
+      value: of this replica; its extent along axis 0 may differ among replicas.
+      device: of this replica, for example that of a variable; collectives of several
+        workers find no destination without one.
+    """
+    if num_replicas() == 1:
+        return value
+    context = tf.distribute.get_replica_context()
+    with tf.device(device):
+        if value.dtype == tf.bool:
+            numbers = tf.cast(value, tf.int32)
+            return tf.cast(context.all_gather(numbers, axis=0), tf.bool)
+        return context.all_gather(tf.identity(value), axis=0)
+
+
+def sum_in_order(
+    values: Sequence[Tensor], *, device: str | None = None
+) -> list[Tensor]:
+    """Returns each value summed over replicas, always in the same order."""
+    return [
+        tf.reduce_sum(gather(value[None], device=device), axis=0) for value in values
+    ]
