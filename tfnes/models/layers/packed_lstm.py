@@ -98,45 +98,149 @@ class PackedLSTM(keras.layers.Layer):
 
 
 def _recur(gates: list[Tensor], kernels: list[Tensor], counts: Tensor) -> list[Tensor]:
-    """Runs one LSTM for each of `gates` `[P, 4u]`; returns their states `[P, u]`."""
+    """Runs one LSTM for each of `gates` `[P, 4u]`; returns their states `[P, u]`.
+
+    The gradient is written out. All that can be done for all tokens at once is taken
+    out of the loop over time, which makes training several times faster than the
+    gradient of the loop.
+    """
+    directions = len(gates)
+    ends = tf.cumsum(counts)
+    starts = ends - counts
+
+    @tf.custom_gradient
+    def recur(*inputs):
+        gates, kernels = inputs[:directions], inputs[directions:]
+        hidden, cells = _forward(gates, kernels, starts, ends)
+
+        def gradient(*upstream):
+            upstream = [tf.convert_to_tensor(d) for d in upstream]
+            # The place of the same sentence's previous token.
+            first = counts[0]
+            before = tf.range(ends[-1]) - tf.repeat(
+                tf.concat([counts[:1], counts[:-1]], 0), counts
+            )
+            local = []
+            for z, kernel, h, c in zip(gates, kernels, hidden, cells, strict=True):
+                h, c_before = (
+                    tf.pad(tf.gather(x, before[first:]), [[first, 0], [0, 0]])
+                    for x in (h, c)
+                )
+                local.append(
+                    (h, *_local_gradients(z + tf.matmul(h, kernel), c_before, c))
+                )
+            d_gates = _backward(upstream, kernels, local, starts, ends)
+            d_kernels = [
+                tf.matmul(h, dz, transpose_a=True)
+                for (h, *_), dz in zip(local, d_gates, strict=True)
+            ]
+            return *d_gates, *d_kernels
+
+        return hidden, gradient
+
+    return list(recur(*gates, *kernels))
+
+
+def _forward(gates, kernels, starts: Tensor, ends: Tensor):
+    """Returns the hidden states and the cells of all tokens, `[P, u]` each."""
     units = kernels[0].shape[0]
     dtype = gates[0].dtype
-    steps = tf.shape(counts)[0]
-    reads = [
-        tf.TensorArray(
-            dtype, steps, element_shape=[None, 4 * units], infer_shape=False
-        ).split(g, counts)
-        for g in gates
-    ]
-    writes = [
+    steps = tf.shape(ends)[0]
+    zeros = [tf.zeros([ends[0], units], dtype) for _ in gates]
+    empty = [
         tf.TensorArray(dtype, steps, element_shape=[None, units], infer_shape=False)
-        for _ in gates
+        for _ in range(2 * len(gates))
     ]
-    zeros = [tf.zeros([counts[0], units], dtype) for _ in gates]
 
-    def body(t, hidden, cells, writes):
-        n = counts[t]
-        new = ([], [], [])
-        for h, c, kernel, read, write in zip(
-            hidden, cells, kernels, reads, writes, strict=True
-        ):
-            i, f, g, o = tf.split(read.read(t) + tf.matmul(h[:n], kernel), 4, axis=1)
-            c = tf.sigmoid(f) * c[:n] + tf.sigmoid(i) * tf.tanh(g)
-            h = tf.sigmoid(o) * tf.tanh(c)
-            for kept, value in zip(new, (h, c, write.write(t, h)), strict=True):
-                kept.append(value)
-        return t + 1, *new
+    def body(t, hidden, cells, written):
+        start, end = starts[t], ends[t]
+        new_hidden, new_cells = [], []
+        for z, kernel, h, c in zip(gates, kernels, hidden, cells, strict=True):
+            n = end - start
+            i, f, g, o = tf.split(z[start:end] + tf.matmul(h[:n], kernel), 4, axis=1)
+            new_cells.append(tf.sigmoid(f) * c[:n] + tf.sigmoid(i) * tf.tanh(g))
+            new_hidden.append(tf.sigmoid(o) * tf.tanh(new_cells[-1]))
+        values = new_hidden + new_cells
+        written = [w.write(t, v) for w, v in zip(written, values, strict=True)]
+        return t + 1, new_hidden, new_cells, written
 
     state = [tf.TensorShape([None, units]) for _ in gates]
-    _, _, _, writes = tf.while_loop(
+    _, _, _, written = tf.while_loop(
         lambda t, *_: t < steps,
         body,
-        (tf.constant(0), zeros, zeros, writes),
+        (tf.constant(0), zeros, zeros, empty),
         shape_invariants=(
             tf.TensorShape([]),
             state,
             state,
-            [tf.TensorShape(None) for _ in gates],
+            [tf.TensorShape(None) for _ in empty],
         ),
     )
-    return [write.concat() for write in writes]
+    written = [array.concat() for array in written]
+    return written[: len(gates)], written[len(gates) :]
+
+
+def _local_gradients(z: Tensor, c_before: Tensor, c: Tensor):
+    """Returns what the loop of `_backward` multiplies by, for all tokens.
+
+    Args:
+      z: `[P, 4u]`, gates before their nonlinearity.
+      c_before: `[P, u]`, cells of the previous tokens.
+      c: `[P, u]`, cells.
+
+    Returns:
+      dz / d(c, c, c, h) `[P, 4u]` (the output gate reaches h alone), dh / dc and
+      dc / dc_before, `[P, u]` each.
+    """
+    i, f, g, o = tf.split(z, 4, axis=1)
+    i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
+    tanh_c = tf.tanh(c)
+    by_gate = [
+        g * i * (1 - i),
+        c_before * f * (1 - f),
+        i * (1 - tf.square(g)),
+        tanh_c * o * (1 - o),
+    ]
+    return tf.concat(by_gate, axis=1), o * (1 - tf.square(tanh_c)), f
+
+
+def _backward(upstream, kernels, local, starts: Tensor, ends: Tensor) -> list[Tensor]:
+    """Returns the gradients of the gates `[P, 4u]`, from the last time to the first."""
+    units = kernels[0].shape[0]
+    dtype = upstream[0].dtype
+    steps = tf.shape(ends)[0]
+    none = [tf.zeros([0, units], dtype) for _ in kernels]
+    empty = [
+        tf.TensorArray(dtype, steps, element_shape=[None, 4 * units], infer_shape=False)
+        for _ in kernels
+    ]
+
+    def body(t, d_hidden, d_cells, written):
+        now = slice(starts[t], ends[t])
+        # Sentences that end at t come in here.
+        grow = [[0, ends[t] - starts[t] - tf.shape(d_hidden[0])[0]], [0, 0]]
+        new_hidden, new_cells, new_written = [], [], []
+        for d_out, kernel, (_, by_gate, by_cell, forget), dh, dc, array in zip(
+            upstream, kernels, local, d_hidden, d_cells, written, strict=True
+        ):
+            dh = d_out[now] + tf.pad(dh, grow)
+            dc = dh * by_cell[now] + tf.pad(dc, grow)
+            dz = tf.concat([dc, dc, dc, dh], axis=1) * by_gate[now]
+            new_hidden.append(tf.matmul(dz, kernel, transpose_b=True))
+            new_cells.append(dc * forget[now])
+            new_written.append(array.write(t, dz))
+        return t - 1, new_hidden, new_cells, new_written
+
+    state = [tf.TensorShape([None, units]) for _ in kernels]
+    *_, written = tf.while_loop(
+        lambda t, *_: t >= 0,
+        body,
+        (steps - 1, none, none, empty),
+        shape_invariants=(
+            tf.TensorShape([]),
+            state,
+            state,
+            [tf.TensorShape(None) for _ in empty],
+        ),
+    )
+    return [array.concat() for array in written]

@@ -17,7 +17,7 @@ from tfnes.typing import Tensor
 
 MULTIPLE = 8
 _MAX_ROWS = 32
-_MAX_CELLS = _MAX_ROWS * 33 * 33
+_MAX_CELLS = 32 * 33 * 33
 
 
 def group_rows(size: Tensor) -> Tensor:
