@@ -47,10 +47,10 @@ class DemoTreebank(SentenceProvider):
       vector_dimension: size of the external vectors; 0 for none.
       vocabulary: `"train"`: words of `source_train` and `target_train`; `"source"`: of
         `source_train` alone.
-      seed: integer; another seed is another language with other sentences.
+      seed: integer, not negative; another one is another language and other sentences.
 
     Raises:
-      ConfigurationError: if a size is too small or `vocabulary` unknown.
+      ConfigurationError: if a number is too small or `vocabulary` unknown.
 
     Example:
 
@@ -123,7 +123,8 @@ class DemoTreebank(SentenceProvider):
         write_atomically(os.fspath(path), ("\n".join(lines) + "\n").encode("utf-8"))
 
     def _check_config(self) -> None:
-        for name, least in [*((split, 1) for split in SPLITS), ("vector_dimension", 0)]:
+        least_values = dict.fromkeys(SPLITS, 1) | {"vector_dimension": 0, "seed": 0}
+        for name, least in least_values.items():
             if self._config[name] < least:
                 raise ConfigurationError(
                     f"DemoTreebank.{name} must be at least {least}. Received: "
