@@ -8,6 +8,8 @@
 * `top_k`: subsets of k parts: the best, sums over all, exact sampling.
 * `viterbi`: linear chains: the best, sums over all, exact sampling.
 * `linear_assignment`: the best permutation.
+* `active_set`: SparseMAP, the projection onto the hull of all structures.
+* `spanning_tree_chain`: a Markov chain over spanning trees.
 * `sinkhorn`: doubly stochastic matrices, a relaxation of permutations.
 * `eisner`: the best projective dependency tree.
 * `chu_liu_edmonds`: the best dependency tree, projective or not.
@@ -17,6 +19,7 @@
 * `tables`: reading and writing tables inside loops.
 """
 
+from tfnes.solvers.active_set import sparsemap
 from tfnes.solvers.batching import use_jit_compile
 from tfnes.solvers.chu_liu_edmonds import chu_liu_edmonds
 from tfnes.solvers.eisner import eisner
@@ -32,6 +35,7 @@ from tfnes.solvers.matrix_tree import marginals as spanning_tree_marginals
 from tfnes.solvers.matrix_tree import sample as sample_spanning_trees
 from tfnes.solvers.prim import maximum_spanning_tree
 from tfnes.solvers.sinkhorn import sinkhorn
+from tfnes.solvers.spanning_tree_chain import spanning_tree_chain
 from tfnes.solvers.top_k import log_partition as subset_log_partition
 from tfnes.solvers.top_k import marginals as subset_marginals
 from tfnes.solvers.top_k import sample as sample_subsets
@@ -57,8 +61,10 @@ __all__ = [
     "sample_spanning_trees",
     "sample_subsets",
     "sinkhorn",
+    "spanning_tree_chain",
     "spanning_tree_log_partition",
     "spanning_tree_marginals",
+    "sparsemap",
     "subset_log_partition",
     "subset_marginals",
     "top_k",

@@ -3,6 +3,8 @@
 * `structure`: the base class, the optional abilities (Protocols), `require_ability`.
 * `inference`: entropy, KL and log-probability from a partition function, once.
 * `categorical`: one of K categories.
+* `black_box`: any solver written in Python.
+* `distribution`: a structure's law as a `tfp.distributions.Distribution` (lazy).
 * `linear_chain`: sequences of states.
 * `matching`: permutations.
 * `spanning_tree`: spanning trees of an undirected graph.
@@ -10,6 +12,7 @@
 * `dependency_tree`: dependency trees: projective or not, one root or several.
 """
 
+from tfnes.structures.black_box import BlackBox
 from tfnes.structures.categorical import Categorical
 from tfnes.structures.dependency_tree import DependencyTree
 from tfnes.structures.inference import ExactInference
@@ -27,6 +30,7 @@ from tfnes.structures.structure import (
 from tfnes.structures.subset import Subset
 
 __all__ = [
+    "BlackBox",
     "Categorical",
     "DependencyTree",
     "ExactInference",
