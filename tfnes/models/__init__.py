@@ -1,12 +1,21 @@
 """Models: what is computed.
 
+* `mlp`: the unstructured VAE of Appendix B, images with one categorical latent.
+* `nes_model`: NES for any loss of any Keras model.
 * `parser`: dependency trees of sentences.
 * `parser_encoder`, `parser_inputs`: its parts.
+* `nri`: who interacts with whom, from trajectories.
+* `nri_encoder`, `nri_decoder`: its parts.
 * `layers`: what the models need and Keras lacks.
-* `structured_vae`: the base class, with `fit`, `evaluate`, `predict` and saving.
+* `structured_vae`: the base class, the ELBO.
+* `trainable`: `fit`, `evaluate`, `predict` and saving; `progress`, `update` and
+  `replication`: its parts.
 """
 
+from tfnes.models.mlp import MLP
+from tfnes.models.nri import NRI
+from tfnes.models.nes_model import NESModel
 from tfnes.models.parser import Parser
 from tfnes.models.structured_vae import StructuredVAE
 
-__all__ = ["Parser", "StructuredVAE"]
+__all__ = ["MLP", "NESModel", "NRI", "Parser", "StructuredVAE"]
