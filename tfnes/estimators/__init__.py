@@ -2,7 +2,7 @@
 
 * `estimator`: the base class.
 * `pathwise`: base of those that differentiate through a relaxed latent:
-  `gumbel_softmax`, `stochastic_softmax`, `perturb_and_parse`.
+  `gumbel_softmax`, `stochastic_softmax`, `perturb_and_parse`, `sparsemap`.
 * `score_function`: base of `reinforce` and `nvil`; `control_variates`: their baselines.
 * `evaluation`: what estimators share: latent noise, means, finiteness.
 * `nes`: Natural Evolution Strategies; the model is only evaluated.
@@ -23,6 +23,7 @@ from tfnes.estimators.pathwise import PathwiseEstimator
 from tfnes.estimators.perturb_and_parse import PerturbAndParse
 from tfnes.estimators.reinforce import REINFORCE
 from tfnes.estimators.score_function import ScoreFunctionEstimator
+from tfnes.estimators.sparsemap import SparseMAP
 from tfnes.estimators.stochastic_softmax import StochasticSoftmax
 from tfnes.estimators.supervised import Supervised
 
@@ -43,6 +44,7 @@ __all__ = [
     "PathwiseEstimator",
     "PerturbAndParse",
     "ScoreFunctionEstimator",
+    "SparseMAP",
     "StochasticSoftmax",
     "Supervised",
     "ZScore",

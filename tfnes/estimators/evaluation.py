@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import keras
 import tensorflow as tf
 
 from tfnes import random
+from tfnes.structures.dependency_tree import DependencyTree
 from tfnes.structures.structure import HasMarginals, Structure
 from tfnes.typing import Batch, Seed, Tensor
 
 if TYPE_CHECKING:
-    pass
+    from tfnes.models.structured_vae import StructuredVAE
 
 
 def example_mean(values: Tensor, weights: Tensor) -> Tensor:
@@ -91,16 +91,32 @@ def repeat_examples(batch: Batch, num_samples: int) -> dict[str, Tensor]:
     return {key: tf.repeat(value, num_samples, axis=0) for key, value in batch.items()}
 
 
+def hard_log_likelihood(
+    model: StructuredVAE, batch: Batch, latent: Tensor, *, training: bool
+) -> Tensor:
+    """Returns log p_theta(x | z) for z in {0, 1}, `[B]`.
+
+    By the model's `hard_log_likelihood` where it has one that is faster.
+    """
+    evaluate = getattr(model, "hard_log_likelihood", model.log_likelihood)
+    return evaluate(batch, latent, training=training)
+
+
 def possible_parts(
     structure: Structure, log_potentials: Tensor, *, lengths: Tensor | None
 ) -> Tensor:
     """Returns which parts some structure with a finite score may hold, bool.
 
-    Padding, self-loops and arcs into the root are in no structure. Where the structure
-    has no marginals to tell, they are not excluded.
+    Padding, self-loops and arcs into the root are in no structure. A structure may tell
+    by a method `possible_parts(log_potentials, lengths=...)`, or by its marginals;
+    where it has neither, only forbidden parts (-inf) are excluded.
     """
     mask = tf.math.is_finite(log_potentials)
-    if (lengths is not None or structure.parts_rank > 1) and isinstance(
+    if hasattr(structure, "possible_parts"):
+        mask &= structure.possible_parts(log_potentials, lengths=lengths)
+    elif isinstance(structure, DependencyTree):
+        mask &= _possible_arcs(log_potentials, lengths)
+    elif (lengths is not None or structure.parts_rank > 1) and isinstance(
         structure, HasMarginals
     ):
         uniform = tf.zeros_like(log_potentials)
@@ -108,13 +124,15 @@ def possible_parts(
     return mask
 
 
-def watch(variables: Sequence[keras.Variable]) -> tf.GradientTape:
-    """Returns a tape that records what depends on `variables`, and nothing else."""
-    tape = tf.GradientTape(watch_accessed_variables=False)
-    with tape:
-        for variable in variables:
-            tape.watch(variable.value)
-    return tape
+def _possible_arcs(log_potentials: Tensor, lengths: Tensor | None) -> Tensor:
+    """Returns `[..., n + 1, n + 1]` bool: from any node to another word."""
+    node = tf.range(tf.shape(log_potentials)[-1])
+    head, modifier = node[:, None], node[None, :]
+    possible = (modifier > 0) & (head != modifier)
+    if lengths is None:
+        return possible
+    last = lengths[..., None, None]
+    return possible & (head <= last) & (modifier <= last)
 
 
 def all_finite(loss: Tensor, gradients: Sequence) -> Tensor:

@@ -31,9 +31,10 @@ class NVIL(ScoreFunctionEstimator):
     are of past updates (the first update uses its own), so that but for the scale
     1/max(1, v) of the score's term the estimate is unbiased.
 
-    C_psi sees a random projection of the encoder's log-potentials, with no gradient to
-    the encoder; a model with a method `baseline_features(batch)` -> `[B, ...]` gives
-    features of its own instead (Paulus et al. take the encoder's last edge features).
+    C_psi sees a random projection of the encoder's log-potentials, standardized over the
+    batch, with no gradient to the encoder; a model with a method
+    `baseline_features(batch)` -> `[B, ...]` gives features of its own instead (Paulus
+    et al. take the encoder's last edge features).
 
     Args:
       hidden_units: sizes of C_psi's hidden layers.
@@ -146,7 +147,18 @@ class LearnedBaseline(ControlVariate):
         observed_variance = batch_mean(tf.square(signal - mean))
         deviation = tf.sqrt(now(self.variance, observed_variance))
         standard = tf.math.divide_no_nan(signal - mean, deviation)
-        prediction = self.network(self._project(features))
+        # Standardized over the batch, whatever the scale of the log-potentials.
+        projected = self._project(features)
+        row = tf.cast(weights, projected.dtype)[:, None]
+        total, squares, count = sum_over_replicas(
+            tf.reduce_sum(projected * row, axis=0),
+            tf.reduce_sum(tf.square(projected) * row, axis=0),
+            tf.reduce_sum(row),
+        )
+        center = tf.math.divide_no_nan(total, count)
+        spread = tf.math.divide_no_nan(squares, count) - tf.square(center)
+        projected = (projected - center) * tf.math.rsqrt(tf.maximum(spread, 1e-8))
+        prediction = self.network(projected)
         prediction = tf.cast(prediction, signal.dtype)
         errors = tf.reduce_mean(tf.square(standard - prediction), axis=1)
         left = signal - mean - deviation * tf.stop_gradient(prediction)

@@ -11,8 +11,13 @@ import tensorflow as tf
 
 from tfnes.errors import ConfigurationError
 from tfnes.estimators.estimator import GradientEstimator
-from tfnes.estimators.evaluation import all_finite, example_mean, latent_noise
-from tfnes.typing import Batch, ELBOTerms, GradientEstimate, Seed, Tensor
+from tfnes.estimators.evaluation import (
+    all_finite,
+    example_mean,
+    hard_log_likelihood,
+    latent_noise,
+)
+from tfnes.typing import Batch, GradientEstimate, Seed, Tensor
 
 if TYPE_CHECKING:
     from tfnes.models.structured_vae import StructuredVAE
@@ -104,16 +109,18 @@ class PathwiseEstimator(GradientEstimator):
             latent = self.relax(model, log_potentials, noise, lengths)
             if self.straight_through:
                 latent = _forward_backward(hard, latent)
-            terms = _terms(model, batch, log_potentials, latent, training=True)
-            objective = example_mean(terms.neg_elbo, weights)
+            log_likelihood = model.log_likelihood(batch, latent, training=True)
+            kl = model.kl_divergence(log_potentials, latent, lengths=lengths)
+            objective = example_mean(kl - log_likelihood, weights)
         gradients = tape.gradient(objective, values)
         metrics = {"temperature": self.current_temperature(model)}
         if not self.straight_through:
             metrics["relaxed_neg_elbo"] = objective
-            terms = _terms(model, batch, log_potentials, hard, training=False)
-        loss = example_mean(terms.neg_elbo, weights)
-        metrics["log_likelihood"] = example_mean(terms.log_likelihood, weights)
-        metrics["kl"] = example_mean(terms.kl, weights)
+            log_likelihood = hard_log_likelihood(model, batch, hard, training=True)
+            kl = model.kl_divergence(log_potentials, hard, lengths=lengths)
+        loss = example_mean(kl - log_likelihood, weights)
+        metrics["log_likelihood"] = example_mean(log_likelihood, weights)
+        metrics["kl"] = example_mean(kl, weights)
         return GradientEstimate(
             loss=loss,
             gradients=gradients,
@@ -140,23 +147,6 @@ class PathwiseEstimator(GradientEstimator):
                 config["temperature"]
             )
         return cls(**config)
-
-
-def _terms(
-    model: StructuredVAE,
-    batch: Batch,
-    log_potentials: Tensor,
-    latent: Tensor,
-    *,
-    training: bool,
-) -> ELBOTerms:
-    lengths = batch.get("lengths")
-    return ELBOTerms(
-        log_likelihood=model.log_likelihood(batch, latent, training=training),
-        kl=model.kl_divergence(log_potentials, latent, lengths=lengths),
-        latent=latent,
-        log_potentials=log_potentials,
-    )
 
 
 def _forward_backward(hard: Tensor, relaxed: Tensor) -> Tensor:

@@ -310,6 +310,7 @@ def _one_of_each() -> list[GradientEstimator]:
         e.StochasticSoftmax(),
         e.StochasticSoftmax(straight_through=True),
         e.PerturbAndParse(),
+        e.SparseMAP(),
         e.REINFORCE(control_variate=e.BatchMean()),
         e.REINFORCE(control_variate=e.LeaveOneOut(2)),
         e.REINFORCE(density="structure"),
