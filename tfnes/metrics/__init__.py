@@ -4,7 +4,8 @@ Their `update_state` takes a batch and what `model.predict_batch(batch)` returne
 
 * `attachment`: `UAS` and `LAS` of dependency trees, as the official UD scorer.
 * `branching`: right- and left-branching trees, which need no model, and their UAS.
-* `edges`: `EdgeF1` of undirected graphs.
+* `edges`: `EdgeF1`, `EdgePrecision` and `EdgeRecall` of undirected graphs.
+* `graph_baselines`: what graphs and trajectories score without any model.
 * `means`: `OutputMean`, the mean of a per-example output.
 """
 
@@ -14,15 +15,27 @@ from tfnes.metrics.branching import (
     left_branching_heads,
     right_branching_heads,
 )
-from tfnes.metrics.edges import EdgeF1
+from tfnes.metrics.edges import EdgeF1, EdgePrecision, EdgeRecall
+from tfnes.metrics.graph_baselines import (
+    CopyLastFrame,
+    RandomGraph,
+    copy_last_frame_elbo,
+    random_tree_f1,
+)
 from tfnes.metrics.means import OutputMean
 
 __all__ = [
     "LAS",
     "UAS",
     "BranchingBaseline",
+    "CopyLastFrame",
     "EdgeF1",
+    "EdgePrecision",
+    "EdgeRecall",
     "OutputMean",
+    "RandomGraph",
+    "copy_last_frame_elbo",
     "left_branching_heads",
+    "random_tree_f1",
     "right_branching_heads",
 ]
