@@ -49,4 +49,4 @@ class Replicas:
 
     def gather_batch(self, batch: Batch) -> Batch:
         """Returns the batch of all replicas."""
-        return {key: self.gather(value) for key, value in batch.items()}
+        return tf.nest.map_structure(self.gather, batch)

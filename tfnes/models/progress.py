@@ -1,0 +1,72 @@
+"""Running means of losses, and the compiled metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfnes.errors import ConfigurationError
+from tfnes.typing import Tensor
+
+
+class Progress:
+    """What `fit` and `evaluate` show; a plain object, so that Keras does not save it.
+
+    Attributes:
+      spec: shapes and dtypes of the batch that the model was built with.
+      mode: the kind of the latest step, `"train"` or `"test"`.
+      names: of the means that each kind of step shows.
+      means: by name.
+      metrics: the user's, updated in test steps.
+    """
+
+    def __init__(self):
+        self.spec: dict[str, Any] | None = None
+        self.mode = "train"
+        self.names: dict[str, list[str]] = {"train": [], "test": []}
+        self.means: dict[str, keras.metrics.Mean] = {}
+        self.metrics: list[keras.metrics.Metric] = []
+
+    def compile(
+        self,
+        *,
+        train: Sequence[str],
+        test: Sequence[str],
+        metrics: Sequence[keras.metrics.Metric],
+    ) -> None:
+        """Starts over with the means `train` and `test`, and `metrics`.
+
+        Raises:
+          ConfigurationError: if a metric is not a `keras.metrics.Metric`.
+        """
+        for metric in metrics:
+            if not isinstance(metric, keras.metrics.Metric):
+                raise ConfigurationError(
+                    "metrics must be keras.metrics.Metric objects with "
+                    f"update_state(batch, outputs). Received: {metric!r}."
+                )
+        names = dict.fromkeys([*train, *test])
+        self.means = {name: keras.metrics.Mean(name=name) for name in names}
+        self.metrics = list(metrics)
+        self.names = {"train": [], "test": list(test)}
+
+    def update(self, name: str, value: Tensor, weight: Tensor | None = None) -> None:
+        """Adds `value` to the mean `name`, which is made where it is not known."""
+        if name not in self.means:
+            with tf.init_scope():
+                self.means[name] = keras.metrics.Mean(name=name)
+        self.means[name].update_state(value, sample_weight=weight)
+
+    def results(self, mode: str) -> dict[str, Tensor]:
+        """Returns the current values of what steps of this kind show."""
+        metrics = [self.means[name] for name in self.names[mode]]
+        if mode == "test":
+            metrics += self.metrics
+        results = {}
+        for metric in metrics:
+            value = metric.result()
+            results.update(value if isinstance(value, dict) else {metric.name: value})
+        return results

@@ -1,0 +1,333 @@
+"""Keras models that learn by a gradient estimator: building, steps, saving."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+import tensorflow as tf
+
+from tfnes import random
+from tfnes.models import replication
+from tfnes.models.progress import Progress
+from tfnes.models.update import apply_update
+from tfnes.typing import Batch, Seed, Tensor
+
+if TYPE_CHECKING:
+    from tfnes.estimators.estimator import GradientEstimator
+
+
+class TrainableModel(keras.Model):
+    """A model with `fit`, `evaluate` and `predict` for every gradient estimator.
+
+    A subclass says what is evaluated (`test_losses`), what is predicted
+    (`predict_batch`), and what a trace must reach for all variables to exist (`trace`).
+    A batch is a dict of named tensors, example axis first.
+
+    Args:
+      seed: every random number of a run is a function of it.
+      **kwargs: of `keras.Model` (`name`, `dtype`, `trainable`).
+    """
+
+    loss_name = "neg_elbo"
+    """Name of the loss among the metrics."""
+
+    test_names: tuple[str, ...] = ("neg_elbo",)
+    """Keys of `test_losses`."""
+
+    def __init__(self, *, seed: int = 0, **kwargs):
+        super().__init__(**kwargs)
+        self.seed = seed
+        self.estimator: GradientEstimator | None = None
+        self.step = self.add_weight(
+            name="step",
+            shape=(),
+            dtype="int64",
+            initializer="zeros",
+            trainable=False,
+            aggregation="only_first_replica",
+        )
+        self._progress = Progress()
+
+    # What a subclass gives -----------------------------------------------------------
+
+    def trace(self, batch: Batch) -> None:
+        """Runs, on symbolic tensors, all that creates variables."""
+        self.test_losses(batch, seed=random.make_seed(0))
+        self.predict_batch(batch)
+
+    def test_losses(self, batch: Batch, *, seed: Seed) -> dict[str, Tensor]:
+        """Returns what `evaluate` averages, `[B]` each, by the names `test_names`."""
+        raise NotImplementedError(f"{type(self).__name__} must define test_losses().")
+
+    def predict_batch(self, batch: Batch) -> dict[str, Tensor]:
+        """Returns what `predict` returns and metrics see, example axis first."""
+        raise NotImplementedError(f"{type(self).__name__} must define predict_batch().")
+
+    def example_weights(self, batch: Batch) -> Tensor:
+        """Returns `[B]` float32: 1 for a real example, 0 for one of padding."""
+        if isinstance(batch, dict) and "lengths" in batch:
+            return tf.cast(batch["lengths"] > 0, tf.float32)
+        return tf.ones(tf.shape(tf.nest.flatten(batch)[0])[:1])
+
+    def call(self, batch: Batch, training: bool = False) -> dict[str, Tensor]:
+        del training
+        return self.predict_batch(batch)
+
+    @property
+    def optimized_variables(self) -> list[keras.Variable]:
+        """What the optimizer knows: trainable variables, and the estimator's."""
+        own = [] if self.estimator is None else self.estimator.trainable_variables
+        return [*self.trainable_variables, *own]
+
+    # Building ------------------------------------------------------------------------
+
+    def __call__(self, batch: Batch, *args, **kwargs):
+        if not self.built:
+            self.build(batch)
+        return super().__call__(batch, *args, **kwargs)
+
+    def build(self, batch: Batch) -> None:
+        """Creates all variables, by tracing a batch.
+
+        Args:
+          batch: named tensors, or anything with `shape` and `dtype`; the first axis
+            counts for nothing.
+        """
+        spec = tf.nest.map_structure(
+            lambda value: tf.TensorSpec([None, *tuple(value.shape)[1:]], value.dtype),
+            batch,
+        )
+        if isinstance(spec, dict):
+            self._progress.spec = {
+                key: ([None, *value.shape.as_list()[1:]], value.dtype.name)
+                for key, value in spec.items()
+            }
+        # The scope puts off the initial values until after the trace, where the
+        # distribution strategy places them.
+        with tf.init_scope(), keras.StatelessScope():
+            tf.function(self.trace, autograph=False).get_concrete_function(spec)
+
+    def _ensure_built(self, batch: Batch) -> None:
+        if not self.built:
+            self.build(batch)
+        if self.optimizer is not None and not self.optimizer.built:
+            with tf.init_scope():
+                self.optimizer.build(self.optimized_variables)
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None) -> None:
+        """Builds under a strategy, before replicas are traced.
+
+        Keras's own would average a batch over the workers first, which fails for a
+        batch that is a dict.
+        """
+        strategy = self.distribute_strategy
+        done = self.built and (self.optimizer is None or self.optimizer.built)
+        if done or self._distribute_strategy is None:
+            return
+        if data_batch is None:
+            for _, _, batches in iterator:
+                data_batch = next(batches)
+                break
+        batch = tf.nest.map_structure(
+            lambda value: strategy.experimental_local_results(value)[0],
+            self.features(data_batch),
+        )
+        with strategy.scope():
+            self._ensure_built(batch)
+
+    def get_build_config(self) -> dict[str, Any] | None:
+        return {"batch": self._progress.spec} if self._progress.spec else None
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        self.build(
+            {
+                key: tf.TensorSpec(shape, dtype)
+                for key, (shape, dtype) in config["batch"].items()
+            }
+        )
+
+    # Keras ---------------------------------------------------------------------------
+
+    def compile(
+        self,
+        optimizer: keras.optimizers.Optimizer | str,
+        estimator: GradientEstimator,
+        metrics: Sequence[keras.metrics.Metric] = (),
+        *,
+        seed: int | None = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+    ) -> None:
+        """Sets how to learn.
+
+        The step as a whole is never compiled by XLA (the solvers are).
+
+        Args:
+          optimizer: any Keras optimizer.
+          estimator: how to estimate the gradient of the negative ELBO.
+          metrics: Keras metrics with `update_state(batch, outputs)`, where `outputs`
+            is what `predict_batch` returns; computed by `evaluate`.
+          seed: replaces the model's seed.
+          run_eagerly: for debugging.
+          steps_per_execution: updates that run in one call of the graph.
+        """
+        super().compile(
+            optimizer=optimizer,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            jit_compile=False,
+        )
+        if seed is not None:
+            self.seed = seed
+        estimator.build(self)
+        self.estimator = estimator
+        self._progress.compile(
+            train=[self.loss_name, *estimator.metric_names(self)],
+            test=self.test_names,
+            metrics=metrics,
+        )
+
+    def train_step(self, data: Batch) -> dict[str, Tensor]:
+        """One update: estimate the gradient, apply it, count."""
+        batch = self.features(data)
+        self._ensure_built(batch)
+        seed = random.fold_in(random.make_seed(self.seed), self.step)
+        estimate = self.estimator.estimate(self, batch, seed=seed)
+        weight = tf.reduce_sum(self.example_weights(batch))
+        apply_update(
+            self.optimizer,
+            estimate,
+            weight=weight,
+            reduced=self.estimator.gathers_replicas,
+        )
+        self.step.assign_add(1)
+        progress = self._progress
+        progress.update(self.loss_name, estimate.loss, weight)
+        for name, value in estimate.metrics.items():
+            progress.update(name, value)
+        progress.names["train"] = [self.loss_name, *estimate.metrics]
+        return _logs(progress.results("train"))
+
+    def test_step(self, data: Batch) -> dict[str, Tensor]:
+        """The mean test losses, and the compiled metrics on the prediction."""
+        batch = _with_index(self.features(data))
+        self._ensure_built(batch)
+        seed = random.stream_seed(self.seed, 0, random.Stream.EVALUATION)
+        losses = self.test_losses(batch, seed=seed)
+        weights = self.example_weights(batch)
+        for name in self.test_names:
+            value = tf.where(weights > 0, losses[name], tf.zeros_like(losses[name]))
+            self._progress.update(name, value, weights)
+        if self._progress.metrics:
+            outputs = self.predict_batch(batch)
+            for metric in self._progress.metrics:
+                metric.update_state(batch, outputs)
+        return _logs(self._progress.results("test"))
+
+    def predict_step(self, data: Batch) -> dict[str, Tensor]:
+        batch = self.features(data)
+        self._ensure_built(batch)
+        return self.predict_batch(batch)
+
+    def features(self, data: Any) -> Batch:
+        """Returns the batch of what `fit` was given; Keras may wrap it as `(x,)`."""
+        return keras.utils.unpack_x_y_sample_weight(data)[0]
+
+    def make_train_function(self, force: bool = False):
+        if self.train_function is None or force:
+            super().make_train_function(force)
+            run = self.train_function
+
+            def run_and_check(iterator):
+                self._progress.mode = "train"
+                logs = run(iterator)
+                self.estimator.check()
+                return logs
+
+            self.train_function = run_and_check
+        return self.train_function
+
+    def make_test_function(self, force: bool = False):
+        if self.test_function is None or force:
+            super().make_test_function(force)
+            run = self.test_function
+
+            def run_in_mode(iterator):
+                self._progress.mode = "test"
+                return run(iterator)
+
+            self.test_function = run_in_mode
+        return self.test_function
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        return [*self._progress.means.values(), *self._progress.metrics]
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """Returns the metrics of the latest kind of step (training or test)."""
+        return self._progress.results(self._progress.mode)
+
+    # Saving --------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "seed": self.seed}
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        if self.estimator is None:
+            return None
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "optimizer": serialize(self.optimizer),
+            "estimator": serialize(self.estimator),
+            "metrics": [serialize(metric) for metric in self._progress.metrics],
+        }
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        deserialize = keras.saving.deserialize_keras_object
+        self.compile(
+            optimizer=deserialize(config["optimizer"]),
+            estimator=deserialize(config["estimator"]),
+            metrics=[deserialize(metric) for metric in config["metrics"]],
+        )
+        if self.built:
+            self.optimizer.build(self.optimized_variables)
+
+    def save_own_variables(self, store: dict[str, Any]) -> None:
+        for name, variable in self._own_variables().items():
+            store[name] = keras.ops.convert_to_numpy(variable)
+
+    def load_own_variables(self, store: dict[str, Any]) -> None:
+        """Restores by name; the estimator's state only where it is compiled in."""
+        for name, variable in self._own_variables().items():
+            if name in store:
+                variable.assign(store[name])
+
+    def _own_variables(self) -> dict[str, keras.Variable]:
+        own = self._trainable_variables + self._non_trainable_variables
+        state = self.estimator.variables if self.estimator is not None else []
+        return {
+            **{str(i): variable for i, variable in enumerate(own)},
+            **{f"estimator_{i}": variable for i, variable in enumerate(state)},
+        }
+
+
+def _with_index(batch: Batch) -> Batch:
+    """Gives the examples of several replicas the positions of the whole batch."""
+    if replication.num_replicas() == 1 or not isinstance(batch, dict):
+        return batch
+    if "index" in batch:
+        return batch
+    size = tf.shape(tf.nest.flatten(batch)[0])[0]
+    sizes = replication.gather(size[None])
+    replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+    return {**batch, "index": tf.reduce_sum(sizes[:replica]) + tf.range(size)}
+
+
+def _logs(results: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Shapes a step's results as Keras reduces them over replicas."""
+    strategy = tf.distribute.get_strategy()
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return {name: tf.reshape(value, [1]) for name, value in results.items()}
+    return results
