@@ -36,7 +36,6 @@ _MODULES = (
     "solvers",
     "structures",
     "testing",
-    "theory",
     "train",
     "typing",
 )

@@ -26,130 +26,16 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
-
-import gin
+from typing import TYPE_CHECKING
 
 from tfnes.errors import ConfigurationError
 from tfnes.experiments import command_line, configuration
+from tfnes.experiments.training import train
 
 if TYPE_CHECKING:
-    import keras
-
-    from tfnes.experiments.phase import Phase
     from tfnes.experiments.results import RunResult
 
-
-@gin.configurable(module="tfnes")
-def train(
-    *,
-    model: keras.Model,
-    dataset: Any,
-    phases: Sequence[Phase],
-    output_dir: str,
-    seed: int = 0,
-    metrics: Sequence[keras.metrics.Metric] = (),
-    baselines: Sequence[keras.metrics.Metric] = (),
-    monitor: str = "validation/neg_elbo",
-    monitor_mode: str = "min",
-    evaluate: Sequence[str] = ("validation", "test"),
-    evaluation_batch_size: int = 64,
-    checkpoint_seconds: float | None = 300.0,
-    checkpoint_updates: int | None = None,
-    keep_checkpoints: int = 2,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
-    pictures: int = 2,
-    smoke: bool = False,
-    verbose: int | str = "auto",
-) -> RunResult:
-    """Runs phases of training one after another, and evaluates what each hands on.
-
-    Everything is kept in `output_dir` (see `tfnes.experiments.run_directory`). If it
-    holds an unfinished run of the same arguments, that run goes on. Each epoch is one
-    `model.fit`, so Keras callbacks see as many `on_train_begin` as epochs.
-
-    Args:
-      model: a compiled or uncompiled `StructuredVAE`; `adapt(dataset)` is called first.
-      dataset: a `tfnes.datasets.DatasetProvider`.
-      phases: at least one.
-      output_dir: the run directory.
-      seed: every random number of the run is a function of it, but for the initial
-        weights of a model that was made before.
-      metrics: what `evaluate` computes beside the ELBO.
-      baselines: metrics that look at the batch alone; shown in the table.
-      monitor: "split/metric", evaluated after each epoch; decides which model is best.
-      monitor_mode: "max" or "min".
-      evaluate: splits that are evaluated at the end of each phase.
-      evaluation_batch_size: examples in a batch of evaluation.
-      checkpoint_seconds: within an epoch, save the state so often; None: do not.
-      checkpoint_updates: within an epoch, save the state every so many updates.
-      keep_checkpoints: number of states to keep; the older ones serve if the newest is
-        damaged.
-      callbacks: further Keras callbacks.
-      pictures: number of sentences to draw after each epoch.
-      smoke: run two updates of each phase on a few examples, to see that all works.
-      verbose: of `fit`; "auto": a progress bar in a terminal, else a line an epoch.
-
-    Returns:
-      the results; also in `output_dir/metrics.json`.
-
-    Raises:
-      ConfigurationError: if an argument cannot be used.
-      RunDirectoryError: if `output_dir` holds something else.
-      DataError, MissingDataError: if data is wrong or missing.
-    """
-    from tfnes.experiments import environment
-    from tfnes.experiments.experiment import Experiment
-    from tfnes.experiments.results import RunResult
-    from tfnes.experiments.run_directory import RunDirectory, write_text
-    from tfnes.experiments.smoke import SmokeProvider
-
-    if monitor_mode not in ("max", "min"):
-        raise ConfigurationError(
-            f"train.monitor_mode must be 'max' or 'min'. Received: {monitor_mode!r}."
-        )
-    phases = list(phases)
-    config = configuration.describe(
-        {"model": model, "dataset": dataset, "phases": phases, "seed": seed},
-        smoke=smoke,
-    )
-    if smoke:
-        dataset = SmokeProvider(dataset)
-        for phase in phases:
-            phase.epochs = 1
-    directory = RunDirectory(output_dir)
-    experiment = Experiment(
-        model=model,
-        dataset=dataset,
-        phases=phases,
-        directory=directory,
-        seed=seed,
-        metrics=metrics,
-        baselines=baselines,
-        monitor=monitor,
-        monitor_mode=monitor_mode,
-        evaluate=evaluate,
-        evaluation_batch_size=evaluation_batch_size,
-        checkpoint_seconds=checkpoint_seconds,
-        checkpoint_updates=checkpoint_updates,
-        keep_checkpoints=keep_checkpoints,
-        callbacks=callbacks,
-        pictures=pictures,
-        verbose=verbose,
-    )
-    directory.open(config)
-    try:
-        if directory.is_finished():
-            command_line.LOGGER.info("%s: this run is finished.", directory.path)
-            return RunResult.from_json(directory.read_metrics(), directory.path)
-        directory.remove_leftovers()
-        command_line.LOGGER.info("%s", dataset.describe())
-        environment.record(directory, dataset)
-        configuration.warn_of_unused_bindings()
-        write_text(directory.operative_config, gin.operative_config_str())
-        return experiment.run()
-    finally:
-        directory.close()
+__all__ = ["main", "train"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -290,7 +176,4 @@ def _output_directory(flags) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    # Not this module, which is `__main__`, but the one that everybody imports.
-    from tfnes.train import main as _main
-
-    sys.exit(_main())
+    sys.exit(main())

@@ -1,5 +1,9 @@
 """A model and data so small that a run of them takes seconds."""
 
+import os
+import signal
+
+import gin
 import keras
 import numpy as np
 import tensorflow as tf
@@ -65,3 +69,13 @@ class ToyModel(tfnes.models.StructuredVAE):
 
     def log_likelihood(self, batch, latent, *, training=False):
         return -tf.reduce_sum((batch["x"] - self.decoder(latent)) ** 2, axis=-1)
+
+
+@gin.register(module="toy")
+class StopAt(keras.callbacks.Callback):
+    """Sends this process the signal that TOY_STOP names, at the update it names."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        name, _, update = os.environ.get("TOY_STOP", "").partition("@")
+        if name and int(self.model.step) == int(update):
+            os.kill(os.getpid(), getattr(signal, name))

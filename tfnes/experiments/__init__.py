@@ -7,7 +7,10 @@
 * `run_directory`: the files of one run, written atomically.
 * `phase`: one phase of training.
 * `checkpoints`: the state of a run, saved and restored to the bit.
+* `training`: `train`, the one function that gin configures.
 * `experiment`: runs the phases of one run from where it stands.
+* `environment`: versions, machine and data of a run.
+* `saved_run`: model and data of a run, to be used again.
 * `evaluation`: metrics of a model, and of simple baselines, on the splits of a dataset.
 * `results`: the result table.
 * `smoke`: a provider cut down to a few examples.

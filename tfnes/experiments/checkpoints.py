@@ -146,13 +146,10 @@ def _checkpoint(model: keras.Model, *, optimizer: bool) -> tf.train.Checkpoint:
     if optimizer:
         groups["optimizer"] = model.optimizer.variables
         groups["estimator"] = model.estimator.variables
-    # By number and own name: the path before it depends on what else was made before.
+    # By number: names depend on what else the process made before.
     return tf.train.Checkpoint(
         **{
-            group: {
-                f"{i:04d}.{variable.path.rsplit('/', 1)[-1]}": variable
-                for i, variable in enumerate(variables)
-            }
+            group: {f"{i:04d}": variable for i, variable in enumerate(variables)}
             for group, variables in groups.items()
             if variables
         }

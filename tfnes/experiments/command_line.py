@@ -101,8 +101,8 @@ def be_quiet() -> None:
 
 def show_log() -> None:
     """Sends this library's log to standard error, message alone."""
-    if not LOGGER.handlers:
-        handler = logging.StreamHandler(sys.stderr)
+    if not any(isinstance(handler, _Handler) for handler in LOGGER.handlers):
+        handler = _Handler()
         handler.setFormatter(_Formatter())
         LOGGER.addHandler(handler)
         LOGGER.propagate = False
@@ -154,6 +154,17 @@ def deliberate_cause(error: BaseException | None) -> TfnesError | None:
                 return error
         error = inner
     return None
+
+
+class _Handler(logging.StreamHandler):
+    """Writes to what is standard error at the time of writing."""
+
+    def __init__(self):
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self):
+        return sys.stderr
 
 
 class _Formatter(logging.Formatter):

@@ -13,6 +13,7 @@ import importlib.util  # gin uses it and does not import it  # noqa: F401
 import inspect
 import json
 import logging
+import os
 import pathlib
 import re
 import tokenize
@@ -125,14 +126,18 @@ def parse_text(text: str, *, name: str) -> None:
 @contextlib.contextmanager
 def _messages(bindings: Sequence[str], name: str | None = None) -> Iterator[None]:
     """Clears gin's configuration and turns gin's errors into `ConfigurationError`."""
-    with gin.unlock_config():
-        gin.clear_config()
-    for root in config_roots():
-        gin.add_config_file_search_path(str(root))
+    gin.clear_config()
+    # Only files below the roots: gin's other reader takes a folder for a package, and
+    # stumbles over one without `__init__.py`. And no log of a missing file before gin
+    # raises.
+    readers, prefixes = gin.config._FILE_READERS, gin.config._LOCATION_PREFIXES
+    gin.config._FILE_READERS = [(open, os.path.isfile)]
+    gin.config._LOCATION_PREFIXES = ["", *map(str, config_roots())]
     previous = logging.root.manager.disable
-    logging.disable(logging.ERROR)  # gin logs a missing file before it raises
+    logging.disable(logging.ERROR)
     try:
-        yield
+        with gin.unlock_config():
+            yield
     except tokenize.TokenError as error:
         raise ConfigurationError(
             f"A gin binding is not complete ({error.args[0]}); check the brackets and "
@@ -142,6 +147,8 @@ def _messages(bindings: Sequence[str], name: str | None = None) -> Iterator[None
         raise ConfigurationError(_explain(error, bindings)) from None
     finally:
         logging.disable(previous)
+        gin.config._FILE_READERS = readers
+        gin.config._LOCATION_PREFIXES = prefixes
 
 
 def train_argument(name: str, default):
@@ -259,7 +266,7 @@ def _user_of_macro(text: str, name: str) -> str:
 
 def _near_class(name: str) -> str:
     known = {}
-    for selector in gin.config._REGISTRY:
+    for selector, _ in gin.config._REGISTRY.items():
         known.setdefault(selector.rsplit(".", 1)[-1], selector)
     last = name.rsplit(".", 1)[-1]
     near = difflib.get_close_matches(last, known, n=1)
@@ -271,8 +278,7 @@ def _near_class(name: str) -> str:
 
 
 def _parameters(owner: str) -> list[str]:
-    target = gin.get_configurable(owner)
-    target = getattr(target, "__wrapped__", target)
+    target = gin.config._REGISTRY.get_match(owner).wrapped
     try:
         names = list(inspect.signature(target).parameters)
     except (TypeError, ValueError):

@@ -70,7 +70,7 @@ class Experiment:
         self.frozen = sorted({part for phase in phases for part in phase.frozen})
         self.position = Position()
         self.stop = interruption.StopRequest()
-        self.mark = time.perf_counter()
+        self.mark = self.saved = time.perf_counter()
         self._check()
 
     def run(self) -> RunResult:
