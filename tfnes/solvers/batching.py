@@ -121,6 +121,17 @@ def flatten(
     return flat, flat_lengths, unflatten
 
 
+def samples_first(samples: Tensor, axis: int) -> Tensor:
+    """Moves the axis of samples to the front: `[..., S, *any]` to `[S, ..., *any]`.
+
+    Args:
+      samples: the tensor.
+      axis: the negative index of the axis of samples.
+    """
+    order = list(range(samples.shape.rank))
+    return tf.transpose(samples, [order.pop(axis), *order])
+
+
 def in_chunks(
     core: Callable[..., Tensor], *tensors: Tensor, chunk: int = 128
 ) -> Tensor:

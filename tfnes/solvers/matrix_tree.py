@@ -99,8 +99,7 @@ def directed_sample(
         num_samples=num_samples,
         single_root=single_root,
     )
-    samples = [unflatten(trees[:, s]) for s in range(num_samples)]
-    return tf.stack(samples)
+    return batching.samples_first(unflatten(trees), -3)
 
 
 def log_partition(log_potentials: Tensor, *, lengths: Tensor | None = None) -> Tensor:

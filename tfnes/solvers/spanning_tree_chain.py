@@ -73,7 +73,7 @@ def spanning_tree_chain(
         tf.constant(num_steps, tf.int32),
         num_samples=num_samples,
     )
-    return tf.stack([unflatten(trees[:, s]) for s in range(num_samples)])
+    return batching.samples_first(unflatten(trees), -2)
 
 
 @batching.compiled

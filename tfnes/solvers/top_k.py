@@ -106,7 +106,7 @@ def sample(
         count = tf.stack([on_left, count - on_left], axis=2)
         count = tf.reshape(count, [-1, 2 * left.shape[1], num_samples])
     chosen = tf.cast(count[:, : flat.shape[1]], flat.dtype)
-    return tf.stack([unflatten(chosen[..., s]) for s in range(num_samples)])
+    return batching.samples_first(unflatten(chosen), -1)
 
 
 def log_count(parts: Tensor, k: int, dtype: tf.DType) -> Tensor:

@@ -82,7 +82,7 @@ def sample(
     """
     flat, sizes, unflatten = _flatten(log_potentials, lengths)
     states = _sample(flat, sizes, random.make_seed(seed), num_samples=num_samples)
-    return tf.stack([unflatten(states[:, s]) for s in range(num_samples)])
+    return batching.samples_first(unflatten(states), -2)
 
 
 def to_parts(states: Tensor, *, num_states: int | Tensor, dtype: tf.DType) -> Tensor:

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfnes import random
+from tfnes.solvers.batching import use_jit_compile
 from tfnes.structures import structure as abilities
 from tfnes.structures.structure import Structure
 
@@ -224,7 +225,8 @@ class _Suite:
         expected = self.structure.argmax(scores, lengths=lengths)
         for jit in (False, True) if jit_compile else (False,):
             solve = tf.function(self.structure.argmax, jit_compile=jit, autograph=False)
-            actual = solve(scores, lengths=lengths)
+            with use_jit_compile(jit):
+                actual = solve(scores, lengths=lengths)
             _expect(
                 np.array_equal(actual, expected),
                 f"argmax differs in a graph with jit_compile={jit}.",
