@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 PERCENT = ("uas", "las", "precision", "recall", "f1", "accuracy")
@@ -57,8 +57,14 @@ class RunResult:
             for split in self.baselines.values()
             for name, values in [(None, split)]
         }.get(None, {})
+        metrics = {
+            metric
+            for scores in self.phases.values()
+            for values in scores.values()
+            for metric in values
+        }
         for name in names:
-            label, metric = _baseline_label(name)
+            label, metric = _baseline_label(name, metrics)
             rows[label] = {
                 split: {metric: values[name]}
                 for split, values in self.baselines.items()
@@ -144,8 +150,12 @@ def format_seconds(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def _baseline_label(name: str) -> tuple[str, str]:
-    """Returns the row and the column of "right_branching_uas"."""
+def _baseline_label(name: str, metrics: Collection[str]) -> tuple[str, str]:
+    """Returns the row and the column, of `metrics`, of "right_branching_uas"."""
+    words = name.split("_")
+    for i in range(1, len(words)):
+        if "_".join(words[i:]) in metrics:
+            return "-".join(words[:i]), "_".join(words[i:])
     label, _, metric = name.rpartition("_")
     return (label.replace("_", "-"), metric) if label else (name, name)
 
