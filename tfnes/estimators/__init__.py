@@ -5,6 +5,7 @@
   `gumbel_softmax`, `stochastic_softmax`, `perturb_and_parse`, `sparsemap`.
 * `score_function`: base of `reinforce` and `nvil`; `control_variates`: their baselines.
 * `evaluation`: what estimators share: latent noise, means, finiteness.
+* `exact`: the exact gradient, by enumeration of the latents.
 * `nes`: Natural Evolution Strategies; the model is only evaluated.
 * `supervised`: back-propagation of the model's supervised loss.
 """
@@ -16,6 +17,7 @@ from tfnes.estimators.control_variates import (
     LeaveOneOut,
 )
 from tfnes.estimators.estimator import GradientEstimator
+from tfnes.estimators.exact import Exact
 from tfnes.estimators.gumbel_softmax import AnnealedTemperature, GumbelSoftmax
 from tfnes.estimators.nes import NES, CenteredRanks, FreshNormals, NoiseTable, ZScore
 from tfnes.estimators.nvil import NVIL
@@ -35,6 +37,7 @@ __all__ = [
     "BatchMean",
     "CenteredRanks",
     "ControlVariate",
+    "Exact",
     "ExponentialMovingAverage",
     "FreshNormals",
     "GradientEstimator",

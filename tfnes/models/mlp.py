@@ -101,15 +101,19 @@ class MLP(StructuredVAE):
             tf.exp(log_q) * (log_q + math.log(self.num_categories)), axis=-1
         )
 
+    def hard_log_likelihood(self, batch, latent, *, training=False):
+        """`log_likelihood` of one-hot latents: K evaluations of the decoder, not B."""
+        codes = tf.eye(self.num_categories, dtype=latent.dtype)
+        each = self.log_likelihoods(batch, codes, training=training)
+        return tf.reduce_sum(latent * each, axis=-1)
+
     def elbo(self, batch, *, seed=None, shared=None, training=False) -> ELBOTerms:
         if shared is None:
             shared = self.shared_terms(batch, seed=seed)
         log_potentials = self.encode(batch, training=training)
         latent = self.sample_latent(batch, log_potentials, shared=shared)
-        codes = tf.eye(self.num_categories, dtype=latent.dtype)
-        each = self.log_likelihoods(batch, codes, training=training)
         return ELBOTerms(
-            log_likelihood=tf.reduce_sum(latent * each, axis=-1),
+            log_likelihood=self.hard_log_likelihood(batch, latent, training=training),
             kl=self.kl_divergence(log_potentials, latent),
             latent=latent,
             log_potentials=log_potentials,

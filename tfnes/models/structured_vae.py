@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfnes import random
@@ -137,6 +138,46 @@ class StructuredVAE(TrainableModel):
             log_likelihood=self.log_likelihood(batch, latent, training=training),
             kl=self.kl_divergence(log_potentials, latent, lengths=lengths),
             latent=latent,
+            log_potentials=log_potentials,
+        )
+
+    def expected_elbo(
+        self, batch: Batch, *, num_nodes: int | None = None, training: bool = False
+    ) -> ELBOTerms:
+        """Returns the ELBO of each example, exact over the latents (Eq. 1).
+
+        The law is q(z|x) = exp <z, h(x)> / Z, a sum over all of Z.
+
+        Args:
+          batch: named tensors, example axis first; without padding.
+          num_nodes: what `structure.enumerate` is asked for; None: the last axis of
+            the log-potentials (the categories).
+          training: passed on to the layers.
+
+        Returns:
+          The terms; `latent` is the mean of z.
+        """
+        log_potentials = self.encode(batch, training=training)
+        size = log_potentials.shape[-1] if num_nodes is None else num_nodes
+        latents = self.structure.enumerate(size)
+        each = self.log_likelihoods(
+            batch, tf.constant(latents, log_potentials.dtype), training=training
+        )
+        count, parts = len(latents), int(np.prod(latents.shape[1:]))
+        flat = tf.constant(latents.reshape(count, parts), log_potentials.dtype)
+        scores = tf.reshape(log_potentials, [-1, parts])
+        q = tf.nn.softmax(tf.matmul(scores, flat, transpose_b=True))
+
+        def kl(latent: np.ndarray) -> Tensor:
+            latent = tf.zeros_like(log_potentials) + latent
+            return self.kl_divergence(log_potentials, latent)
+
+        kls = tf.stack([kl(latent) for latent in latents], axis=1)
+        mean = tf.reshape(tf.matmul(q, flat), tf.shape(log_potentials))
+        return ELBOTerms(
+            log_likelihood=tf.reduce_sum(q * each, axis=1),
+            kl=tf.reduce_sum(q * kls, axis=1),
+            latent=mean,
             log_potentials=log_potentials,
         )
 

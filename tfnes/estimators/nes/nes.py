@@ -16,7 +16,8 @@ from tfnes.estimators.nes import noise as noises
 from tfnes.estimators.nes.parameters import FlatParameters
 from tfnes.estimators.nes.population import Population
 from tfnes.estimators.nes.replicas import Replicas
-from tfnes.typing import Batch, GradientEstimate, Seed, Tensor
+from tfnes.structures.structure import HasEnumeration, require_ability
+from tfnes.typing import Batch, ELBOTerms, GradientEstimate, Seed, Tensor
 
 if TYPE_CHECKING:
     from tfnes.models.structured_vae import StructuredVAE
@@ -61,6 +62,8 @@ class NES(GradientEstimator):
       fitness_shaping: `"z_score"`, `"identity"` (Eq. 6 as it stands),
         `"centered_ranks"` (a second pass), or a `FitnessShaping`.
       num_latent_samples: latent draws gamma over which each evaluation averages.
+      exact_expectation: each evaluation sums over all latents instead of drawing
+        (Algorithm 1's expectation over gamma); for structures with few latents.
       num_shards: the sum over pairs is formed in this many parts, so that results are
         the same, bit for bit, on any number of replicas that divides it.
       max_empty_steps: skipped updates in a row after which training is given up.
@@ -88,6 +91,7 @@ class NES(GradientEstimator):
         noise: str | noises.NoiseSource = "fresh",
         fitness_shaping: str | shapings.FitnessShaping = "z_score",
         num_latent_samples: int = 1,
+        exact_expectation: bool = False,
         num_shards: int = 4,
         max_empty_steps: int = 10,
     ):
@@ -110,18 +114,27 @@ class NES(GradientEstimator):
                 raise ConfigurationError(
                     f"NES.{name} must be at least 1. Received: {value}."
                 )
+        if exact_expectation and num_latent_samples > 1:
+            raise ConfigurationError(
+                "NES.exact_expectation leaves nothing to sample. Received: "
+                f"num_latent_samples={num_latent_samples}. Use 1."
+            )
         self.population_size = population_size
         self.sigma = sigma
         self.noise = noises.get(noise)
         self.fitness_shaping = shapings.get(fitness_shaping)
         self.num_latent_samples = num_latent_samples
+        self.exact_expectation = exact_expectation
         self.num_shards = num_shards
         self.max_empty_steps = max_empty_steps
         self.evaluations_per_step = population_size * num_latent_samples
         self._empty_steps: keras.Variable | None = None
 
     def build(self, model: StructuredVAE) -> None:
-        del model
+        if self.exact_expectation:
+            require_ability(
+                model.structure, HasEnumeration, user="NES(exact_expectation=True)"
+            )
         self.noise.build()
         if self._empty_steps is None:
             self._empty_steps = self.add_variable("empty_steps", dtype="int32")
@@ -160,7 +173,7 @@ class NES(GradientEstimator):
         batch = replicas.gather_batch(batch)
         parameters = FlatParameters(variables, model.touched_rows(batch))
         self._log_memory(model, parameters)
-        fitness = _Fitness(model, batch, seed=seed, num_samples=self.num_latent_samples)
+        fitness = _Fitness(model, batch, estimator=self, seed=seed)
         loss = fitness.at_mean()
         noise_seed = random.fold_in(seed, int(random.Stream.PARAMETER_NOISE))
         size = parameters.size
@@ -247,6 +260,7 @@ class NES(GradientEstimator):
             "noise": serialize(self.noise),
             "fitness_shaping": serialize(self.fitness_shaping),
             "num_latent_samples": self.num_latent_samples,
+            "exact_expectation": self.exact_expectation,
             "num_shards": self.num_shards,
             "max_empty_steps": self.max_empty_steps,
         }
@@ -264,32 +278,35 @@ class _Fitness:
     """The mean negative ELBO of the real examples, with the latent noise held fixed."""
 
     def __init__(
-        self, model: StructuredVAE, batch: Batch, *, seed: Seed, num_samples: int
+        self, model: StructuredVAE, batch: Batch, *, estimator: NES, seed: Seed
     ):
         self._model = model
         self._batch = batch
+        self._exact = estimator.exact_expectation
         self._weights = model.example_weights(batch)
         self._count = tf.reduce_sum(self._weights)
         self._shared = [
             model.shared_terms(batch, seed=random.fold_in(seed, i) if i else seed)
-            for i in range(num_samples)
+            for i in range(estimator.num_latent_samples)
         ]
 
     def at_mean(self) -> Tensor:
         """Evaluates at the model's own parameters, and draws the latent noise."""
         losses = []
         for i, shared in enumerate(self._shared):
-            terms = self._model.elbo(self._batch, shared=shared, training=True)
+            terms = self._terms(shared)
             losses.append(self._mean(terms.neg_elbo))
             self._shared[i] = self._model.share_noise(self._batch, terms, shared=shared)
         return tf.add_n(losses) / len(losses)
 
     def __call__(self) -> Tensor:
-        losses = [
-            self._mean(self._model.elbo(self._batch, shared=s, training=True).neg_elbo)
-            for s in self._shared
-        ]
+        losses = [self._mean(self._terms(shared).neg_elbo) for shared in self._shared]
         return tf.add_n(losses) / len(losses)
+
+    def _terms(self, shared: dict[str, Any]) -> ELBOTerms:
+        if self._exact:
+            return self._model.expected_elbo(self._batch, training=True)
+        return self._model.elbo(self._batch, shared=shared, training=True)
 
     def _mean(self, values: Tensor) -> Tensor:
         # A selection, not a product: padding may hold NaN.
