@@ -92,9 +92,34 @@ class PairScorer(keras.layers.Layer):
         }
 
 
+@tf.custom_gradient
+def _score_all_pairs(heads: Tensor, modifiers: Tensor, kernel: Tensor):
+    """Returns sum_k kernel_k tanh(heads_k + modifiers_k) of all pairs, `[B, n, n]`."""
+
+    def gradient(upstream):
+        return _gradient(heads, modifiers, kernel, upstream)
+
+    return _value(heads, modifiers, kernel), gradient
+
+
+# One fused loop each: the [B, n, n, units] tensor is never written to memory, which
+# makes the value 2.5 times faster than separate operations. The gradient computes the
+# tanh again instead of keeping it.
+
+
 @compiled
-def _score_all_pairs(heads: Tensor, modifiers: Tensor, kernel: Tensor) -> Tensor:
-    # One fused loop: the [B, n, n, units] tensor is never written to memory, which
-    # makes it 2.5 times faster than separate operations.
+def _value(heads: Tensor, modifiers: Tensor, kernel: Tensor) -> Tensor:
     hidden = tf.tanh(heads[:, :, None, :] + modifiers[:, None, :, :])
     return tf.reduce_sum(hidden * kernel, axis=-1)
+
+
+@compiled
+def _gradient(heads: Tensor, modifiers: Tensor, kernel: Tensor, upstream: Tensor):
+    hidden = tf.tanh(heads[:, :, None, :] + modifiers[:, None, :, :])
+    upstream = upstream[..., None]
+    d_sum = upstream * kernel * (1 - tf.square(hidden))
+    return (
+        tf.reduce_sum(d_sum, axis=2),
+        tf.reduce_sum(d_sum, axis=1),
+        tf.reduce_sum(upstream * hidden, axis=[0, 1, 2]),
+    )

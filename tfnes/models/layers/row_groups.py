@@ -20,16 +20,17 @@ _MAX_ROWS = 32
 _MAX_CELLS = 32 * 33 * 33
 
 
-def group_rows(size: Tensor) -> Tensor:
+def group_rows(size: Tensor, batch: Tensor) -> Tensor:
     """Returns how many rows a group of sentences of at most `size` words has.
 
-    The largest power of two, at most 32, with rows * (size + 1)^2 cells below a
-    bound that keeps a group's tables in cache.
+    The largest power of two, at most 32 and less than twice `batch`, with rows *
+    (size + 1)^2 cells below a bound that keeps a group's tables in cache.
     """
     rows = tf.constant(1)
     cells = tf.square(size + 1)
     for power in (2, 4, 8, 16, 32):
-        rows = tf.where(power * cells <= _MAX_CELLS, power, rows)
+        fits = (power * cells <= _MAX_CELLS) & (power < 2 * batch)
+        rows = tf.where(fits, power, rows)
     return rows
 
 
@@ -80,7 +81,7 @@ def map_row_groups(
         longest = tf.reduce_max(padded[start : start + _MAX_ROWS])
         size = -(-tf.maximum(longest, 1) // MULTIPLE) * MULTIPLE
         size = tf.minimum(size, max_length)
-        rows = group_rows(size)
+        rows = group_rows(size, batch)
         values = function(RowGroup(number, start, rows, size))
         arrays = [a.write(number, v) for a, v in zip(arrays, values, strict=True)]
         return start + rows, number + 1, arrays
