@@ -31,8 +31,8 @@ class NVIL(ScoreFunctionEstimator):
     are of past updates (the first update uses its own), so that but for the scale
     1/max(1, v) of the score's term the estimate is unbiased.
 
-    C_psi sees a random projection of the encoder's log-potentials, standardized over the
-    batch, with no gradient to the encoder; a model with a method
+    C_psi sees a random projection of the encoder's log-potentials, standardized over
+    the batch, with no gradient to the encoder; a model with a method
     `baseline_features(batch)` -> `[B, ...]` gives features of its own instead (Paulus
     et al. take the encoder's last edge features).
 
