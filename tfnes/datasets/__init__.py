@@ -18,8 +18,10 @@ graph_layout           moving points whose interaction is a hidden spanning tree
 graph_layout_builder   the same through `tensorflow_datasets` (not imported here)
 spring_layout          the simulation behind it, in NumPy
 array_batches          batches of arrays in memory
+binarized_images       MNIST and its relatives, every pixel 0 or 1
 """
 
+from tfnes.datasets.binarized_images import BinarizedImages
 from tfnes.datasets.conllu_io import read_conllu, read_tokens, write_conllu
 from tfnes.datasets.conllu_parsing import parse_conllu
 from tfnes.datasets.demo_treebank import DemoTreebank
@@ -33,6 +35,7 @@ from tfnes.datasets.vocabulary import EncodedSentences, Vocabulary, normalize
 from tfnes.datasets.word_vectors import WordVectors, read_word_vectors
 
 __all__ = [
+    "BinarizedImages",
     "DatasetProvider",
     "DemoTreebank",
     "EncodedSentences",

@@ -19,6 +19,7 @@ def make_array_dataset(
     epoch: int = 0,
     skip: int = 0,
     drop_remainder: bool = False,
+    dtypes: Mapping[str, tf.DType] | None = None,
 ) -> tf.data.Dataset:
     """Returns batches with the rows of `arrays` and their number as `index`.
 
@@ -33,6 +34,7 @@ def make_array_dataset(
       epoch: integer.
       skip: batches at the start that are left out (and never made).
       drop_remainder: whether a smaller last batch is left out.
+      dtypes: of the batches, where it is not that of the arrays.
 
     Example:
 
@@ -62,6 +64,14 @@ def make_array_dataset(
         if not full:
             index = index[:count]
         batch = {name: tf.gather(table, index) for name, table in tables.items()}
+        for name, dtype in (dtypes or {}).items():
+            batch[name] = tf.cast(batch[name], dtype)
         return {**batch, "index": index}
 
     return batches.map(cut, num_parallel_calls=2, deterministic=True).prefetch(2)
+
+
+def permutation(size: int, *, seed: int) -> np.ndarray:
+    """Returns a permutation of 0 ... size - 1, the same under every NumPy version."""
+    bits = np.random.Philox(key=[int(seed) & (2**64 - 1), size])
+    return np.argsort(bits.random_raw(size), kind="stable")

@@ -6,6 +6,7 @@ Their `update_state` takes a batch and what `model.predict_batch(batch)` returne
 * `branching`: right- and left-branching trees, which need no model, and their UAS.
 * `edges`: `EdgeF1`, `EdgePrecision` and `EdgeRecall` of undirected graphs.
 * `graph_baselines`: what graphs and trajectories score without any model.
+* `image_baselines`: what binary images score without any model.
 * `means`: `OutputMean`, the mean of a per-example output.
 """
 
@@ -22,6 +23,7 @@ from tfnes.metrics.graph_baselines import (
     copy_last_frame_elbo,
     random_tree_f1,
 )
+from tfnes.metrics.image_baselines import cluster_neg_elbo, mean_image_neg_elbo
 from tfnes.metrics.means import OutputMean
 
 __all__ = [
@@ -34,8 +36,10 @@ __all__ = [
     "EdgeRecall",
     "OutputMean",
     "RandomGraph",
+    "cluster_neg_elbo",
     "copy_last_frame_elbo",
     "left_branching_heads",
+    "mean_image_neg_elbo",
     "random_tree_f1",
     "right_branching_heads",
 ]
