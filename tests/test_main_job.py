@@ -102,13 +102,14 @@ def test_predictions_are_scored_as_the_official_scorer_does(run, tmp_path):
 
     write_conllu(gold_file, data.sentences("target_test"))
     predicted = run / "predictions" / "target_test.conllu"
+    pytest.importorskip("udtools")
+    code = "from udtools.cli import main_eval; main_eval()"
     official = subprocess.run(
-        [sys.executable, "-m", "udtools.udeval", "-v", str(gold_file), str(predicted)],
+        [sys.executable, "-c", code, "-v", str(gold_file), str(predicted)],
         capture_output=True,
         text=True,
+        check=True,
     )
-    if official.returncode != 0:
-        pytest.skip(f"no official scorer: {official.stderr[-200:]}")
     mine = scores(run)["phases"]["adapt"]["target_test"]
     for name in ("UAS", "LAS"):
         line = next(x for x in official.stdout.splitlines() if x.startswith(f"{name} "))
