@@ -3,10 +3,10 @@
     python benchmarks/nri_step.py --hidden_units=64
 
 One core; batch 128, 10 vertices, 10 timesteps and 3-step prediction unless said
-otherwise. `--num_vertices=250 --batch_size=1` is the end of Figure 2. All rows are timed
-in turn. For comparison, the public PyTorch code on one core of an AMD EPYC: 0.19 s
-(width 64) and 0.84 s (width 256) for an evaluation, 0.52 s and 4.6 s for an update of
-the stochastic softmax.
+otherwise. `--num_vertices=250 --batch_size=1` is the end of Figure 2. All rows are
+timed in turn. For comparison, the public PyTorch code on one core of an AMD EPYC:
+0.19 s (width 64) and 0.84 s (width 256) for an evaluation, 0.52 s and 4.6 s for an
+update of the stochastic softmax.
 """
 
 import argparse
