@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
-
-_REDUNDANT = ("kl", "log_likelihood")
 
 
 class SplitEvaluation(keras.callbacks.Callback):
@@ -41,6 +40,20 @@ class SplitEvaluation(keras.callbacks.Callback):
             results = self.model.evaluate(
                 self.get_dataset(split), verbose=0, return_dict=True
             )
-            if not results.get("kl", 1.0):
-                results = {k: results[k] for k in results if k not in _REDUNDANT}
-            logs.update({f"{split}/{name}": float(v) for name, v in results.items()})
+            logs.update(split_logs(split, results))
+
+
+def split_logs(split: str, results: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the metrics of a split as logs, named `split/metric`.
+
+    Example:
+
+        >>> split_logs("dev", {"neg_elbo": 2.0, "kl": 0.0, "log_likelihood": -2.0})
+        {'dev/neg_elbo': 2.0}
+    """
+    redundant = () if results.get("kl", 1.0) else ("kl", "log_likelihood")
+    return {
+        f"{split}/{name}": float(value)
+        for name, value in results.items()
+        if name not in redundant
+    }

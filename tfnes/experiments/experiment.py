@@ -12,6 +12,7 @@ import gin
 import keras
 
 from tfnes import callbacks as tfnes_callbacks
+from tfnes.callbacks.split_evaluation import split_logs
 from tfnes.datasets.conllu_io import write_conllu
 from tfnes.errors import ConfigurationError
 from tfnes.experiments import checkpoints, evaluation, interruption, run_directory
@@ -188,7 +189,7 @@ class Experiment:
     def _consider_start(self, phase: Phase) -> None:
         data = self._evaluation_data(self.monitor_split)
         scores = evaluation.evaluate_dataset(self.model, data)
-        logs = {f"{self.monitor_split}/{name}": v for name, v in scores.items()}
+        logs = split_logs(self.monitor_split, scores)
         self._add_row(phase, logs)
         self._keep_if_best(logs)
 
