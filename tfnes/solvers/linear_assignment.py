@@ -94,7 +94,9 @@ def _columns(flat: Tensor, lengths: Tensor) -> Tensor:
             before = tf.where(closer, s.row[:, None], s.before)
             distance = tf.where(closer, edge, s.distance)
             is_open = inside & ~s.closed
-            ranked = tf.where(is_open, tf.minimum(distance, flat.dtype.max), infinity)
+            # Half of the range: argmin never picks the largest number that there is.
+            reachable = tf.minimum(distance, 0.5 * flat.dtype.max)
+            ranked = tf.where(is_open, reachable, infinity)
             column = tf.argmin(ranked, axis=-1, output_type=tf.int32)
             here = node == column[:, None]
             # Only forbidden pairs lead on: take one of them, as if it were free.

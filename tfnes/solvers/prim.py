@@ -54,7 +54,8 @@ def _solve(flat: Tensor, lengths: Tensor) -> Tensor:
 
 def _tree(flat: Tensor, lengths: Tensor) -> Tensor:
     """`[B, E]` scores to `[B, E]` trees."""
-    lowest = flat.dtype.min
+    # Half of the range: argmax never picks the lowest number that there is.
+    lowest = 0.5 * flat.dtype.min
     # Finite scores stay above -inf, which marks the vertices of the tree; NaN to
     # lowest.
     flat = tf.where(flat > lowest, tf.minimum(flat, flat.dtype.max), lowest)

@@ -50,7 +50,7 @@ def sinkhorn(
     # Finite, so that rows of padding have finite sums and gradients.
     scores = tf.where(real & (flat > -1e30), flat / temperature, -1e30)
     for _ in range(num_iterations):
-        scores -= tf.reduce_logsumexp(scores, axis=2, keepdims=True)
-        scores -= tf.reduce_logsumexp(scores, axis=1, keepdims=True)
-        scores = tf.where(real, scores, -1e30)
+        for axis in (2, 1):
+            scores -= tf.reduce_logsumexp(scores, axis=axis, keepdims=True)
+            scores = tf.where(real, scores, -1e30)
     return unflatten(tf.where(real, tf.exp(tf.minimum(scores, 0.0)), 0.0))

@@ -78,10 +78,12 @@ def spanning_tree_chain(
 
 @batching.compiled
 def _run(flat, lengths, start, seed, num_steps, *, num_samples):
-    matrix = edges.to_matrix(flat)[:, None]
+    # NaN compares false: it is forbidden.
+    matrix = tf.where(flat > -float("inf"), flat, -float("inf"))
+    matrix = edges.to_matrix(matrix)[:, None]
     parents = _hang(edges.to_matrix(start), lengths)
     parents = tf.tile(parents[:, None], [1, num_samples, 1])
-    shape = tf.shape(parents)
+    shape, chains = tf.shape(parents), [flat.shape[0], num_samples]
     nodes = shape[-1]
     node = tf.range(nodes)
     inside = node < lengths[:, None, None]
@@ -99,15 +101,19 @@ def _run(flat, lengths, start, seed, num_steps, *, num_samples):
         # The edge from a random vertex to its parent goes; below is its side.
         cut = 1 + tf.cast(coin * words, tf.int32)
         cut = tf.minimum(cut, tf.maximum(lengths[:, None] - 1, 0))
+        cut = tf.ensure_shape(cut, chains)
         below = _below(parents, cut)
         across = below[..., :, None] & ~below[..., None, :] & real
         scores = tf.where(across, matrix + noise, -float("inf"))
         flat_scores = tf.reshape(scores, tf.concat([shape[:2], [nodes * nodes]], 0))
         edge = tf.argmax(flat_scores, axis=-1, output_type=tf.int32)
+        edge = tf.ensure_shape(edge, chains)
         low, high = edge // nodes, edge % nodes
-        going = lengths[:, None] > 1
+        # Where nothing joins the two sides (an infeasible graph) the tree stays.
+        going = tf.reduce_max(flat_scores, axis=-1) > -float("inf")
+        going = tf.ensure_shape(going, chains)
         parents = _rehang(parents, cut, low, high, going)
-        return count + 1, tf.ensure_shape(parents, [flat.shape[0], num_samples, None])
+        return count + 1, tf.ensure_shape(parents, [*chains, None])
 
     _, parents = tf.while_loop(
         lambda count, _: count < num_steps,
@@ -115,7 +121,7 @@ def _run(flat, lengths, start, seed, num_steps, *, num_samples):
         (0, parents),
         shape_invariants=(
             tf.TensorShape([]),
-            tf.TensorShape([flat.shape[0], num_samples, None]),
+            tf.TensorShape([*chains, None]),
         ),
     )
     has_parent = (node > 0) & inside
@@ -174,10 +180,10 @@ def _rehang(parents, cut, low, high, going):
         on = going & (vertex != cut)
         return on, tf.where(on, above, vertex), tf.where(on, vertex, parent), parents
 
-    going = tf.broadcast_to(going, tf.shape(cut))
     return tf.while_loop(
         lambda going, *_: tf.reduce_any(going),
         body,
         (going, low, high, parents),
+        maximum_iterations=tf.shape(parents)[-1],
         shape_invariants=(going.shape, low.shape, high.shape, parents.shape),
     )[3]

@@ -194,6 +194,7 @@ def _sample(flat: Tensor, lengths: Tensor, seed: Tensor, *, num_samples: int) ->
         )
         state = tf.argmax(logits + noise, axis=-1, output_type=tf.int32)
         state = tf.where((position < lengths)[:, None], state, -1)
+        state = tf.ensure_shape(state, shape_of_one)
         return position - 1, state, states.write(position, state)
 
     shape_of_one = [flat.shape[0], num_samples]
@@ -201,7 +202,7 @@ def _sample(flat: Tensor, lengths: Tensor, seed: Tensor, *, num_samples: int) ->
     _, _, states = tf.while_loop(
         lambda position, *_: position >= 0,
         body,
-        (positions - 1, tf.fill(shape[:2], -1), states),
+        (positions - 1, tf.ensure_shape(tf.fill(shape[:2], -1), shape_of_one), states),
         maximum_iterations=positions,
     )
     return tf.transpose(states.stack(), [1, 2, 0])
