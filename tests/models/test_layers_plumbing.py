@@ -48,7 +48,7 @@ def test_row_groups_cover_every_row_once(lengths):
 
     run = tf.function(
         lambda n: map_row_groups(
-            visit, lengths, max_length=n, dtypes=[tf.int32, tf.int32]
+            visit, lengths, max_length=n, outputs=[tf.TensorSpec([None], tf.int32)] * 2
         )
     )
     rows, found = run(tf.constant(40))

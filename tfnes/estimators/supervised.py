@@ -21,8 +21,8 @@ class Supervised(GradientEstimator):
     """The exact gradient of `model.supervised_loss`, averaged over the batch.
 
     The phase before unsupervised adaptation: encoder and decoder are trained on
-    examples whose structure is known. What is shown as `neg_elbo` is the supervised loss
-    here; the metrics are its parts, named by `model.supervised_loss_names`.
+    examples whose structure is known. What is shown as `neg_elbo` is the supervised
+    loss here; the metrics are its parts, named by `model.supervised_loss_names`.
 
     Example:
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfnes import random
@@ -17,17 +16,19 @@ from tfnes.models.layers import (
     TreeDecoder,
     map_row_groups,
 )
-from tfnes.models.parser_encoder import ParserEncoder, pad_parts
+from tfnes.models.parser_encoder import ParserEncoder, pad_parts, parts_spec
 from tfnes.models.parser_inputs import (
+    GroupNoise,
     SentenceInputs,
+    distinct_words,
+    drop_rates,
     drop_words,
-    example_index,
+    dropout_masks,
     gold_trees,
-    node_counts,
     sentence_inputs,
     universal_relations,
-    with_root,
 )
+from tfnes.models.parser_losses import arc_loss, real_heads, relation_loss
 from tfnes.models.structured_vae import StructuredVAE
 from tfnes.registration import register
 from tfnes.structures.structure import Structure
@@ -39,10 +40,10 @@ class Parser(StructuredVAE):
     """A graph-based dependency parser as encoder, a tree-informed language model.
 
     Encoder (Kiperwasser & Goldberg 2016): v = BiLSTM(<root>, x_1, ..., x_n) over
-    trained word embeddings beside frozen external vectors; the log-potential of the arc from
-    head h to modifier m is w . tanh(W_h v_h + W_m v_m + b). Decoder (Corro & Titov
-    2019): p(x | T) word by word, each given the words before it and the arcs of T among
-    them; see `tfnes.models.layers.TreeDecoder`. It predicts words of the external
+    trained word embeddings beside frozen external vectors; the log-potential of the arc
+    from head h to modifier m is w . tanh(W_h v_h + W_m v_m + b). Decoder (Corro &
+    Titov 2019): p(x | T) word by word, each given the words before it and the arcs of T
+    among them; see `tfnes.models.layers.TreeDecoder`. It predicts words of the external
     vocabulary, or, without external vectors, of the trained vocabulary, which then has
     an embedding of the decoder's own.
 
@@ -67,6 +68,8 @@ class Parser(StructuredVAE):
       word_dropout: a; in supervised training a word seen c times is replaced by <unk>
         with probability a / (a + c).
       external_dropout: probability that a replaced word loses its vector as well.
+      dropout: probability that a feature of an LSTM layer's output is left out for a
+        whole sentence, in supervised training; 0 as in the authors' code.
       decoder_trainable: whether updates change the decoder.
       elbo_with_relations: whether the relation scorer counts among `elbo_variables`.
       vocabulary: words, relations, vectors; None: `adapt` takes it from the data.
@@ -101,6 +104,7 @@ class Parser(StructuredVAE):
         decoder_size: int = 100,
         word_dropout: float = 0.25,
         external_dropout: float = 0.5,
+        dropout: float = 0.0,
         decoder_trainable: bool = True,
         elbo_with_relations: bool = False,
         vocabulary=None,
@@ -116,10 +120,11 @@ class Parser(StructuredVAE):
         self.decoder_size = decoder_size
         self.word_dropout = word_dropout
         self.external_dropout = external_dropout
+        self.dropout = dropout
         self.elbo_with_relations = elbo_with_relations
+        self.vector_size = vector_size
         self._decoder_trainable = decoder_trainable
         self.vocabulary = None
-        self.vector_size = vector_size
         if vocabulary is not None:
             self._create(vocabulary)
 
@@ -131,10 +136,9 @@ class Parser(StructuredVAE):
             self._create(dataset.vocabulary)
         elif self.vocabulary.get_config() != dataset.vocabulary.get_config():
             raise ConfigurationError(
-                "This parser has a vocabulary already, of "
-                f"{len(self.vocabulary.words)} words; the data has another one, of "
-                f"{len(dataset.vocabulary.words)} words. Build the data with the "
-                "parser's vocabulary, or make a new parser."
+                f"This parser has a vocabulary of {len(self.vocabulary.words)} words; "
+                f"the data has another one, of {len(dataset.vocabulary.words)} words. "
+                "Build the data with the parser's vocabulary, or make a new parser."
             )
 
     def _create(self, vocabulary) -> None:
@@ -158,10 +162,7 @@ class Parser(StructuredVAE):
             name="encoder",
         )
         self._create_decoder()
-        counts = np.asarray(vocabulary.counts, np.float32)
-        self._drop_rates = self.word_dropout / np.maximum(
-            counts + self.word_dropout, 1e-9
-        )
+        self._drop_rates = drop_rates(vocabulary.counts, self.word_dropout)
         self._universal = universal_relations(vocabulary.relations)
         self.built = True
 
@@ -191,9 +192,9 @@ class Parser(StructuredVAE):
     @decoder_trainable.setter
     def decoder_trainable(self, value: bool) -> None:
         self._decoder_trainable = bool(value)
-        self.decoder.trainable = bool(value)
-        if not self.has_vectors:
-            self.decoder_table.trainable = bool(value)
+        if self.vocabulary is not None:
+            self.decoder.trainable = bool(value)
+            self.decoder_table.trainable = bool(value) and not self.has_vectors
 
     @property
     def elbo_variables(self) -> list[keras.Variable]:
@@ -203,23 +204,19 @@ class Parser(StructuredVAE):
         return [v for v in self.trainable_variables if id(v) not in labels]
 
     def touched_rows(self, batch: Batch) -> list[tuple[keras.Variable, Tensor]]:
-        nodes = with_root(batch["words"])
-        inside = tf.sequence_mask(node_counts(batch["lengths"]), tf.shape(nodes)[1])
-        return [(self.encoder.embedding, tf.unique(tf.boolean_mask(nodes, inside))[0])]
+        return [(self.encoder.embedding, distinct_words(batch))]
 
     # Encoder and decoder -----------------------------------------------------------
 
     def encode(self, batch: Batch, *, training: bool = False) -> Tensor:
         del training
         inputs = sentence_inputs(batch)
-        scores = self.encoder.scores(
-            inputs, self._nodes(inputs), lengths=batch["lengths"]
-        )
-        return _set_parts_shape(scores, batch["words"])
+        nodes = self._nodes(inputs)
+        return self.encoder.scores(inputs, nodes, lengths=batch["lengths"])
 
-    def _nodes(self, inputs: SentenceInputs) -> Tensor:
+    def _nodes(self, inputs: SentenceInputs, masks=None) -> Tensor:
         vectors = tf.convert_to_tensor(self.decoder_table) if self.has_vectors else None
-        return self.encoder(inputs, vectors)
+        return self.encoder(inputs, vectors, masks)
 
     def log_likelihood(
         self, batch: Batch, latent: Tensor, *, training: bool = False
@@ -238,29 +235,19 @@ class Parser(StructuredVAE):
 
     def shared_terms(self, batch: Batch, *, seed: Seed) -> dict[str, Any]:
         shared = super().shared_terms(batch, seed=seed)
-        index = example_index(batch)
-
-        def noise(group: RowGroup) -> list[Tensor]:
-            side = group.size + 1
-            draws = self.structure.noise(
-                tf.zeros([group.rows, side, side], self.compute_dtype),
-                seed=shared["latent_seed"],
-                index=group.take(index),
-            )
-            return [tf.reshape(draws, [-1]), tf.reshape(tf.size(draws), [1])]
-
-        draws, sizes = map_row_groups(
-            noise,
-            batch["lengths"],
-            max_length=tf.shape(batch["words"])[1],
-            dtypes=[self.compute_dtype, tf.int32],
+        shared["noise"] = GroupNoise.draw(
+            self.structure,
+            batch,
+            seed=shared["latent_seed"],
+            dtype=tf.as_dtype(self.compute_dtype),
         )
-        shared["noise"] = draws
-        shared["noise_starts"] = tf.cumsum(sizes, exclusive=True)
         shared["inputs"] = sentence_inputs(batch)
         if not self.decoder_trainable:
             shared["decoder"] = self._decoder_states(batch)
         return shared
+
+    def share_noise(self, batch, terms, *, shared):
+        return shared  # `shared_terms` drew it already, without the padding
 
     def elbo(
         self,
@@ -278,12 +265,12 @@ class Parser(StructuredVAE):
         scores = self.encoder.scores_by_group(shared["inputs"], nodes)
         batch_size, max_length = tf.unstack(tf.shape(batch["words"]))
 
+        parts = parts_spec(nodes.dtype)
+
         def step(group: RowGroup) -> list[Tensor]:
             log_potentials = scores(group)
-            start = shared["noise_starts"][group.number]
-            noise = shared["noise"][start : start + tf.size(log_potentials)]
             latent = self.structure.argmax(
-                log_potentials + tf.reshape(noise, tf.shape(log_potentials)),
+                log_potentials + shared["noise"].of(group),
                 lengths=group.take(batch["lengths"]),
             )
             return [
@@ -293,10 +280,17 @@ class Parser(StructuredVAE):
             ]
 
         log_potentials, latent, features = map_row_groups(
-            step, batch["lengths"], max_length=max_length, dtypes=[nodes.dtype] * 3
+            step,
+            batch["lengths"],
+            max_length=max_length,
+            outputs=[
+                parts,
+                parts,
+                tf.TensorSpec([None, self.decoder_size], nodes.dtype),
+            ],
         )
-        log_potentials = _set_parts_shape(log_potentials[:batch_size], batch["words"])
-        latent = _set_parts_shape(latent[:batch_size], batch["words"])
+        log_potentials = log_potentials[:batch_size]
+        latent = latent[:batch_size]
         return ELBOTerms(
             log_likelihood=self.decoder.mean_log_probability(states, features),
             kl=self.kl_divergence(log_potentials, latent, lengths=batch["lengths"]),
@@ -309,39 +303,31 @@ class Parser(StructuredVAE):
     def supervised_loss(self, batch: Batch, *, seed: Seed) -> dict[str, Tensor]:
         """Returns cross-entropies of each sentence given its gold tree, `[B]` each.
 
-        Each is a mean over the words of the sentence, 0 without words; `loss` is the
-        sum of the others.
-
-            arc_loss: -log softmax over heads 0 ... n of the arc scores
-            relation_loss: -log softmax of the relation scores at the gold arcs
-            reconstruction_loss: -log p(x | gold tree)
+        Means over the words: `arc_loss` and `relation_loss` (at the gold arcs) as in
+        `parser_losses`, `reconstruction_loss` -log p(x | gold tree); `loss`, their sum.
 
         Args:
           batch: with `heads` and `relations`.
           seed: `[2]` int32 key of the word dropout (encoder only).
         """
+        seed = random.fold_in(seed, int(random.Stream.DROPOUT))
         dropped = drop_words(
             batch,
             rates=self._drop_rates,
             external_rate=self.external_dropout,
-            seed=random.fold_in(seed, int(random.Stream.DROPOUT)),
+            seed=seed,
         )
         inputs = sentence_inputs(dropped)
-        nodes = self._nodes(inputs)
+        shape = (self.num_layers, 2 * self.hidden_size)
+        masks = dropout_masks(batch, rate=self.dropout, shape=shape, seed=seed)
+        nodes = self._nodes(inputs, masks)
         scores = self.encoder.scores(inputs, nodes, lengths=batch["lengths"])
-        words = tf.sequence_mask(batch["lengths"], tf.shape(batch["words"])[1])
-        heads = tf.where(words, batch["heads"], 0)
-        real = tf.pad(words, [[0, 0], [1, 0]], constant_values=True)
-        # [B, modifier, head]: one distribution over heads for each word.
-        by_modifier = tf.transpose(scores[:, :, 1:], [0, 2, 1])
-        by_modifier = tf.where(real[:, None, :], by_modifier, scores.dtype.min)
-        labels = self.encoder.relation_scores(inputs, nodes, heads=heads)
+        labels = self.encoder.relation_scores(inputs, nodes, heads=real_heads(batch))
+        trees = gold_trees(batch, scores.dtype)
         losses = {
-            "arc_loss": _mean_cross_entropy(heads, by_modifier, words),
-            "relation_loss": _mean_cross_entropy(batch["relations"], labels, words),
-            "reconstruction_loss": -self.log_likelihood(
-                batch, gold_trees(batch, scores.dtype), training=True
-            ),
+            "arc_loss": arc_loss(scores, batch),
+            "relation_loss": relation_loss(labels, batch),
+            "reconstruction_loss": -self.log_likelihood(batch, trees),
         }
         return {"loss": tf.add_n(list(losses.values())), **losses}
 
@@ -369,74 +355,46 @@ class Parser(StructuredVAE):
             ],
             batch["lengths"],
             max_length=max_length,
-            dtypes=[nodes.dtype],
+            outputs=[parts_spec(nodes.dtype)],
         )
-        latent = _set_parts_shape(latent[:batch_size], batch["words"])
+        latent = latent[:batch_size]
         # Exactly one arc enters a word, so the head's number is a sum.
         numbers = tf.cast(tf.range(max_length + 1), latent.dtype)
         heads = tf.cast(tf.einsum("bhm,h->bm", latent, numbers)[:, 1:], tf.int32)
         relations = self.encoder.relation_scores(inputs, nodes, heads=heads)[..., 1:]
         words = tf.sequence_mask(batch["lengths"], max_length)
         relations = tf.argmax(relations, axis=-1, output_type=tf.int32) + 1
-        outputs = {
-            "latent": latent,
-            "heads": heads,
-            "relations": tf.where(words, relations, 0),
-        }
-        outputs["universal_relations"] = tf.gather(
-            self._universal, outputs["relations"]
-        )
+        relations = tf.where(words, relations, 0)
+        outputs = {"latent": latent, "heads": heads, "relations": relations}
+        outputs["universal_relations"] = tf.gather(self._universal, relations)
         if "relations" in batch:
-            outputs["gold_universal_relations"] = tf.gather(
-                self._universal, batch["relations"]
-            )
+            gold = tf.gather(self._universal, batch["relations"])
+            outputs["gold_universal_relations"] = gold
         return outputs
 
     # Saving ------------------------------------------------------------------------
 
     def get_config(self) -> dict[str, Any]:
-        names = (
-            "embedding_size",
-            "hidden_size",
-            "num_layers",
-            "scorer_size",
-            "decoder_size",
-            "word_dropout",
-            "external_dropout",
-            "decoder_trainable",
-            "elbo_with_relations",
-            "vector_size",
-        )
         vocabulary = self.vocabulary
         if vocabulary is not None:
             vocabulary = keras.saving.serialize_keras_object(vocabulary)
         return {
             **super().get_config(),
-            **{name: getattr(self, name) for name in names},
+            "embedding_size": self.embedding_size,
+            "hidden_size": self.hidden_size,
+            "num_layers": self.num_layers,
+            "scorer_size": self.scorer_size,
+            "decoder_size": self.decoder_size,
+            "word_dropout": self.word_dropout,
+            "external_dropout": self.external_dropout,
+            "dropout": self.dropout,
+            "decoder_trainable": self.decoder_trainable,
+            "elbo_with_relations": self.elbo_with_relations,
+            "vector_size": self.vector_size,
             "vocabulary": vocabulary,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Parser:
-        if config.get("vocabulary") is not None:
-            config["vocabulary"] = keras.saving.deserialize_keras_object(
-                config["vocabulary"]
-            )
-        return super().from_config(config)
-
-
-def _set_parts_shape(parts: Tensor, words: Tensor) -> Tensor:
-    """Gives `parts` the static shape that `words` `[B, L]` implies."""
-    batch_size, length = words.shape
-    side = None if length is None else length + 1
-    return tf.ensure_shape(parts, [batch_size, side, side])
-
-
-def _mean_cross_entropy(labels: Tensor, logits: Tensor, mask: Tensor) -> Tensor:
-    """Returns the mean cross-entropy over the masked words of each row, `[B]`."""
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
-        labels=tf.where(mask, labels, 0), logits=logits
-    )
-    weights = tf.cast(mask, losses.dtype)
-    total = tf.reduce_sum(losses * weights, axis=1)
-    return total / tf.maximum(tf.reduce_sum(weights, axis=1), 1.0)
+        vocabulary = keras.saving.deserialize_keras_object(config["vocabulary"])
+        return super().from_config({**config, "vocabulary": vocabulary})

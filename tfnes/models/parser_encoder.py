@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -83,20 +83,29 @@ class ParserEncoder(keras.layers.Layer):
         self.relation_scorer.build((None, size))
         self.built = True
 
-    def call(self, inputs: SentenceInputs, vectors: Tensor | None = None) -> Tensor:
+    def call(
+        self,
+        inputs: SentenceInputs,
+        vectors: Tensor | None = None,
+        masks: Sequence[Tensor] | None = None,
+    ) -> Tensor:
         """Returns the packed nodes' vectors v, `[P, 2 * hidden_size]`.
 
         Args:
           inputs: the nodes of a batch.
           vectors: `[V, D]`, the external vectors; None without.
+          masks: what the outputs of each layer are multiplied by, `[B,
+            2 * hidden_size]`: dropout, the same for all nodes of a sentence.
         """
         nodes = tf.gather(tf.convert_to_tensor(self.embedding), inputs.words)
         if vectors is not None:
             nodes = tf.concat([nodes, tf.gather(vectors, inputs.external)], axis=1)
         places = inputs.places
-        for layer in self.lstms:
+        for i, layer in enumerate(self.lstms):
             nodes = layer(nodes, inputs.layout, places)
             places = None
+            if masks is not None:
+                nodes *= tf.gather(masks[i], inputs.layout.rows)
         return nodes
 
     def scores_by_group(
@@ -129,7 +138,7 @@ class ParserEncoder(keras.layers.Layer):
             lambda group: [pad_parts(scores(group), num_nodes)],
             lengths,
             max_length=num_nodes - 1,
-            dtypes=[nodes.dtype],
+            outputs=[parts_spec(nodes.dtype)],
         )
         return padded[:batch_size]
 
@@ -148,6 +157,11 @@ class ParserEncoder(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), **self._settings}
+
+
+def parts_spec(dtype: tf.DType) -> tf.TensorSpec:
+    """Returns the specification of `[B, m, m]` parts."""
+    return tf.TensorSpec([None, None, None], dtype)
 
 
 def pad_parts(parts: Tensor, num_nodes: Tensor) -> Tensor:

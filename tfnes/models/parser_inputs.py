@@ -9,7 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfnes import random
-from tfnes.models.layers import PackedLayout, pack_lengths
+from tfnes.models.layers import (
+    PackedLayout,
+    RowGroup,
+    map_row_groups,
+    pack_lengths,
+)
+from tfnes.structures.structure import Structure
 from tfnes.typing import Batch, Seed, Tensor
 
 ROOT = 1
@@ -57,6 +63,45 @@ def sentence_inputs(batch: Batch) -> SentenceInputs:
     )
 
 
+class GroupNoise(NamedTuple):
+    """Gumbel noise of all row groups of a batch, without padding to one length.
+
+    Attributes:
+      draws: the noise of all groups, one after another.
+      starts: `[G]` int32, where each group begins.
+    """
+
+    draws: Tensor
+    starts: Tensor
+
+    @classmethod
+    def draw(
+        cls, structure: Structure, batch: Batch, *, seed: Seed, dtype: tf.DType
+    ) -> GroupNoise:
+        """Returns the noise that `structure.noise` gives the batch as a whole."""
+        index = example_index(batch)
+
+        def one(group: RowGroup) -> list[Tensor]:
+            parts = tf.zeros([group.rows, group.size + 1, group.size + 1], dtype)
+            draws = structure.noise(parts, seed=seed, index=group.take(index))
+            return [tf.reshape(draws, [-1]), tf.reshape(tf.size(draws), [1])]
+
+        draws, sizes = map_row_groups(
+            one,
+            batch["lengths"],
+            max_length=tf.shape(batch["words"])[1],
+            outputs=[tf.TensorSpec([None], dtype), tf.TensorSpec([None], tf.int32)],
+        )
+        return cls(draws, tf.cumsum(sizes, exclusive=True))
+
+    def of(self, group: RowGroup) -> Tensor:
+        """Returns the noise of a group, `[rows, size + 1, size + 1]`."""
+        shape = tf.stack([group.rows, group.size + 1, group.size + 1])
+        start = self.starts[group.number]
+        draws = self.draws[start : start + tf.reduce_prod(shape)]
+        return tf.reshape(draws, shape)
+
+
 def with_root(words: Tensor) -> Tensor:
     """Returns the nodes `[B, L + 1]`: the root, then the words."""
     return tf.pad(words, [[0, 0], [1, 0]], constant_values=ROOT)
@@ -65,6 +110,13 @@ def with_root(words: Tensor) -> Tensor:
 def node_counts(lengths: Tensor) -> Tensor:
     """Returns `[B]` int32: words and root; 0 for a row of padding."""
     return tf.where(lengths > 0, lengths + 1, 0)
+
+
+def distinct_words(batch: Batch) -> Tensor:
+    """Returns the indices of all words of `batch`, and of the root, each once."""
+    nodes = with_root(batch["words"])
+    inside = tf.sequence_mask(node_counts(batch["lengths"]), tf.shape(nodes)[1])
+    return tf.unique(tf.boolean_mask(nodes, inside))[0]
 
 
 def example_index(batch: Batch) -> Tensor:
@@ -80,6 +132,11 @@ def gold_trees(batch: Batch, dtype: tf.DType) -> Tensor:
     heads = tf.where(tf.sequence_mask(batch["lengths"], size), batch["heads"], -1)
     arcs = tf.one_hot(heads, size + 1, axis=1, dtype=dtype)
     return tf.pad(arcs, [[0, 0], [0, 0], [1, 0]])
+
+
+def drop_rates(counts: Sequence[int], a: float) -> np.ndarray:
+    """Returns the probability a / (a + count) of dropping each word; 0 if a is 0."""
+    return np.divide(a, a + np.asarray(counts), where=a > 0, out=np.zeros(len(counts)))
 
 
 def drop_words(
@@ -107,6 +164,38 @@ def drop_words(
         lost = dropped & (draws < external_rate)
         batch["external"] = tf.where(lost, 0, batch["external"])
     return batch
+
+
+def dropout_masks(
+    batch: Batch, *, rate: float, shape: tuple[int, int], seed: Seed
+) -> list[Tensor] | None:
+    """Returns `[B, D]` factors for each layer, 0 or 1 / (1 - rate); None at rate 0.
+
+    Keyed as in `drop_words`.
+
+    Args:
+      batch: of sentences.
+      rate: probability of a 0.
+      shape: number of layers, and D.
+      seed: `[2]` int32.
+
+    References:
+      Gal & Ghahramani 2016, "A theoretically grounded application of dropout in
+      recurrent neural networks".
+    """
+    if not rate:
+        return None
+    layers, features = shape
+    index = example_index(batch)
+    masks = []
+    for layer in range(layers):
+        draws = random.uniform(
+            [tf.size(index), features],
+            seed=random.fold_in(seed, 2 + layer),
+            index=index,
+        )
+        masks.append(tf.where(draws < rate, 0.0, 1.0 / (1.0 - rate)))
+    return masks
 
 
 def universal_relations(relations: Sequence[str]) -> np.ndarray:

@@ -8,7 +8,7 @@ trimmed length (a multiple of 8) alone: XLA compiles once for each.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -57,19 +57,19 @@ class RowGroup(NamedTuple):
 
 
 def map_row_groups(
-    function: Callable[[RowGroup], tuple[Tensor, ...]],
+    function: Callable[[RowGroup], list[Tensor]],
     lengths: Tensor,
     *,
     max_length: int | Tensor,
-    dtypes: tuple[tf.DType, ...],
+    outputs: Sequence[tf.TensorSpec],
 ) -> tuple[Tensor, ...]:
     """Calls `function(group)` on all groups of rows; returns its joined results.
 
     Args:
-      function: returns a tuple of tensors.
+      function: returns a list of tensors.
       lengths: `[B]` int32; right in any order, fast in decreasing order.
       max_length: L, no group is trimmed to more than that.
-      dtypes: of the tensors that `function` returns.
+      outputs: what `function` returns: dtypes, and shapes with None as first axis.
 
     Returns:
       One tensor for each of the function's, joined along the first axis in row order.
@@ -87,8 +87,14 @@ def map_row_groups(
         return start + rows, number + 1, arrays
 
     arrays = [
-        tf.TensorArray(dtype, 0, dynamic_size=True, infer_shape=False)
-        for dtype in dtypes
+        tf.TensorArray(
+            spec.dtype,
+            0,
+            dynamic_size=True,
+            element_shape=spec.shape,
+            infer_shape=False,
+        )
+        for spec in outputs
     ]
     _, _, arrays = tf.while_loop(
         lambda start, *_: start < batch, body, (0, 0, arrays), parallel_iterations=1

@@ -144,7 +144,6 @@ class TreeDecoder(keras.layers.Layer):
           states: of all sentences.
           features: `[T, units]`, of all sentences.
         """
-        features = tf.ensure_shape(features, [None, self.units])
         kernel = tf.convert_to_tensor(self.output_kernel)
         bias = tf.convert_to_tensor(self.output_bias)
 
@@ -173,7 +172,7 @@ class TreeDecoder(keras.layers.Layer):
             lambda group: [self.features(states, group, group.take(latent))],
             states.lengths,
             max_length=tf.shape(states.index)[1],
-            dtypes=[latent.dtype],
+            outputs=[tf.TensorSpec([None, self.units], latent.dtype)],
         )
         return self.mean_log_probability(states, features)
 
