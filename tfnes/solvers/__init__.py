@@ -17,12 +17,18 @@
 * `feasibility`: reports scores that no dependency tree answers.
 * `tree_batching`: batches of sentences: few compiled shapes, chunks.
 * `tables`: reading and writing tables inside loops.
+* `eisner_inside`: sums over projective trees: log-partition function, marginals.
+* `eisner_sampling`: exact samples of projective trees.
+* `eisner_surrogate`: the differentiable surrogate of Corro and Titov.
 """
 
 from tfnes.solvers.active_set import sparsemap
 from tfnes.solvers.batching import use_jit_compile
 from tfnes.solvers.chu_liu_edmonds import chu_liu_edmonds
 from tfnes.solvers.eisner import eisner
+from tfnes.solvers.eisner_inside import projective_log_partition, projective_marginals
+from tfnes.solvers.eisner_sampling import sample_projective
+from tfnes.solvers.eisner_surrogate import eisner_surrogate
 from tfnes.solvers.heads import heads_from_latent, latent_from_heads
 from tfnes.solvers.linear_assignment import linear_assignment
 from tfnes.solvers.matrix_tree import (
@@ -53,11 +59,15 @@ __all__ = [
     "directed_marginals",
     "directed_sample",
     "eisner",
+    "eisner_surrogate",
     "heads_from_latent",
     "latent_from_heads",
     "linear_assignment",
     "maximum_spanning_tree",
+    "projective_log_partition",
+    "projective_marginals",
     "sample_chains",
+    "sample_projective",
     "sample_spanning_trees",
     "sample_subsets",
     "sinkhorn",

@@ -23,7 +23,7 @@ from tfnes.typing import Tensor
 
 _CHUNK = 64
 _BLOCKS = 8
-_RIGHT, _LEFT, _INNER = 0, 1, 2
+RIGHT, LEFT, INNER = 0, 1, 2
 
 
 def eisner(
@@ -98,14 +98,14 @@ def _solve(scores: Tensor, lengths: Tensor, *, single_root: bool, jit: bool) -> 
         # The chart spans the words only; the root takes one word at the end.
         chart = _fill(scores[1:, 1:], jit=jit)
         pending, heads = _start_below_one_root(chart, scores[0, 1:], lengths)
-        heads = _backtrack(chart.splits, pending, heads, tf.reduce_max(lengths) - 1)
+        heads = backtrack(chart.splits, pending, heads, tf.reduce_max(lengths) - 1)
         return tf.transpose(heads) + 1
     # The root is the leftmost node of the chart; it never gets a head.
     chart = _fill(scores, jit=jit)
     position = tf.range(nodes)[:, None]
     pending = tf.where((position == 0) & (lengths > 0), 2 * lengths, 0)
     heads = tf.zeros([nodes, batch], tf.int32)
-    heads = _backtrack(chart.splits, pending, heads, tf.reduce_max(lengths))
+    heads = backtrack(chart.splits, pending, heads, tf.reduce_max(lengths))
     return tf.transpose(heads[1:])
 
 
@@ -235,12 +235,12 @@ def _start_below_one_root(
         inside & (total == tf.reduce_max(total, axis=0)), position, words - 1
     )
     root = tf.clip_by_value(tf.reduce_min(root, axis=0), 0, tf.maximum(last, 0))
-    pending = tf.where((position == 0) & (root > 0), 2 * root + _LEFT, 0)
-    pending += tf.where((position == root) & (root < last), 2 * last + _RIGHT, 0)
+    pending = tf.where((position == 0) & (root > 0), 2 * root + LEFT, 0)
+    pending += tf.where((position == root) & (root < last), 2 * last + RIGHT, 0)
     return pending, tf.fill([words, batch], -1)
 
 
-def _backtrack(splits: Tensor, pending: Tensor, heads: Tensor, steps: Tensor) -> Tensor:
+def backtrack(splits: Tensor, pending: Tensor, heads: Tensor, steps: Tensor) -> Tensor:
     """Reads the best tree off the splits, one arc a step, in exactly `steps` steps.
 
     A complete span of k + 1 nodes holds k arcs and covers the k gaps between its nodes.
@@ -269,17 +269,17 @@ def _backtrack(splits: Tensor, pending: Tensor, heads: Tensor, steps: Tensor) ->
         active = span > 0
         start, end = tf.where(active, gap, 0), tf.where(active, span // 2, 0)
         direction = span % 2
-        is_left = direction == _LEFT
+        is_left = direction == LEFT
         modifier = start + split(end - start, direction, start) + 1 - direction
         head = tf.where(is_left, end, start)
         low, high = tf.minimum(head, modifier), tf.maximum(head, modifier)
-        middle = low + split(high - low, _INNER, low)
+        middle = low + split(high - low, INNER, low)
         outer_start = tf.where(is_left, start, modifier)
         outer_end = tf.where(is_left, modifier, end)
         pending = tf.where(position == gap, 0, pending)
         for first, last, kind in (
-            (low, middle, _RIGHT),
-            (middle + 1, high, _LEFT),
+            (low, middle, RIGHT),
+            (middle + 1, high, LEFT),
             (outer_start, outer_end, direction),
         ):
             here = active & (position == first) & (first < last)

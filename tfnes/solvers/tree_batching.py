@@ -55,18 +55,43 @@ def solve_heads(
     jit = batching.jit_compile() and not tf.config.functions_run_eagerly()
     if tf.config.list_logical_devices("GPU"):
         chunk = _ACCELERATOR_CHUNK
+    constants = tuple(sorted(constants.items()))
+    if tf.executing_eagerly():
+        heads = _graph(core, jit, chunk, constants)(scores, lengths)
+    else:
+        heads = _solve_flat(core, jit, chunk, constants, scores, lengths)
+    nodes = log_potentials.shape[-1]
+    static = [*log_potentials.shape[:-2], None if nodes is None else nodes - 1]
+    return tf.ensure_shape(unflatten(heads), static)
+
+
+@functools.cache
+def _graph(core: Core, jit: bool, chunk: int, constants: tuple) -> Core:
+    """Returns `_solve_flat` as one graph of any shape, for eager callers.
+
+    Calling the compiled core from eager mode costs more than a graph around it does.
+    """
+    return tf.function(
+        functools.partial(_solve_flat, core, jit, chunk, constants),
+        reduce_retracing=True,
+        autograph=False,
+    )
+
+
+def _solve_flat(
+    core: Core, jit: bool, chunk: int, constants: tuple, scores: Tensor, lengths: Tensor
+) -> Tensor:
+    """`[B, n+1, n+1]`, `[B]` -> `[B, n]` heads; unknown sizes are rounded up."""
     rows, nodes = scores.shape[0], scores.shape[1]
-    exact = not tf.executing_eagerly()
-    if nodes in (None, 1) or not exact:
+    words = tf.shape(scores)[1] - 1
+    if nodes is None or nodes == 1:
         scores = _pad_words(scores, _WORDS_STEP if jit else 1)
-    run = _compiled(core, jit, tuple(sorted(constants.items())))
-    if exact and rows is not None and 0 < rows <= chunk:
+    run = _compiled(core, jit, constants)
+    if rows is not None and 0 < rows <= chunk:
         heads = run(scores, lengths)
     else:
         heads = _run_chunks(run, scores, lengths, chunk)
-    heads = unflatten(heads[:, :words])
-    static = [*log_potentials.shape[:-2], None if nodes is None else nodes - 1]
-    return tf.ensure_shape(heads, static)
+    return heads[:, :words]
 
 
 def check_scores(log_potentials: Any) -> Tensor:

@@ -9,16 +9,21 @@ import numpy as np
 import tensorflow as tf
 
 from tfnes import registration
+from tfnes.solvers import matrix_tree
 from tfnes.solvers.chu_liu_edmonds import chu_liu_edmonds
 from tfnes.solvers.eisner import eisner
+from tfnes.solvers.eisner_inside import projective_log_partition, projective_marginals
+from tfnes.solvers.eisner_sampling import sample_projective
+from tfnes.solvers.eisner_surrogate import eisner_surrogate
 from tfnes.solvers.feasibility import check_heads
 from tfnes.solvers.heads import heads_from_latent, latent_from_heads
+from tfnes.structures.inference import ExactInference
 from tfnes.structures.structure import Structure
-from tfnes.typing import Tensor
+from tfnes.typing import Seed, Tensor
 
 
 @registration.register("structure")
-class DependencyTree(Structure):
+class DependencyTree(ExactInference, Structure):
     """Trees over n words and a root: z[head, modifier] = 1 for each arc.
 
     Latents and log-potentials are `[..., n+1, n+1]`, `[head, modifier]`; node 0 is the
@@ -138,6 +143,71 @@ class DependencyTree(Structure):
         if self.projective:
             valid &= ~_any_crossing(heads, word[..., 1:])
         return valid
+
+    def log_partition(self, log_potentials: Tensor, *, lengths=None) -> Tensor:
+        """Returns log sum over trees of exp <z, log_potentials>, `[...]`.
+
+        Inside algorithm (projective, O(n^3)) or matrix-tree theorem (O(n^3)).
+        """
+        solver = (
+            projective_log_partition
+            if self.projective
+            else matrix_tree.directed_log_partition
+        )
+        return solver(log_potentials, lengths=lengths, single_root=self.single_root)
+
+    def marginals(self, log_potentials: Tensor, *, lengths=None) -> Tensor:
+        """Returns the probability of each arc; the gradient of `log_partition`."""
+        solver = (
+            projective_marginals if self.projective else matrix_tree.directed_marginals
+        )
+        return solver(log_potentials, lengths=lengths, single_root=self.single_root)
+
+    def sample(
+        self,
+        log_potentials: Tensor,
+        *,
+        num_samples: int,
+        seed: Seed,
+        lengths: Tensor | None = None,
+    ) -> Tensor:
+        """Returns `[num_samples, ..., n+1, n+1]` exact samples of exp(score) / Z."""
+        if not self.projective:
+            return matrix_tree.directed_sample(
+                log_potentials,
+                num_samples=num_samples,
+                seed=seed,
+                lengths=lengths,
+                single_root=self.single_root,
+            )
+        log_potentials = tf.convert_to_tensor(log_potentials)
+        heads = sample_projective(
+            log_potentials,
+            num_samples=num_samples,
+            seed=seed,
+            lengths=lengths,
+            single_root=self.single_root,
+        )
+        return latent_from_heads(heads, lengths=lengths, dtype=log_potentials.dtype)
+
+    def relaxed_argmax(
+        self, log_potentials: Tensor, *, temperature: float, lengths=None
+    ) -> Tensor:
+        """Returns a soft tree, differentiable, in the convex hull of the trees.
+
+        Projective: the surrogate of Corro and Titov (2019). Non-projective: the
+        marginals of log_potentials / temperature (Paulus et al., 2020).
+        """
+        log_potentials = tf.convert_to_tensor(log_potentials)
+        if not self.projective:
+            temperature = tf.cast(temperature, log_potentials.dtype)
+            return self.marginals(log_potentials / temperature, lengths=lengths)
+        return eisner_surrogate(
+            log_potentials,
+            temperature=temperature,
+            lengths=lengths,
+            single_root=self.single_root,
+        )
 
     def enumerate(self, num_nodes: int) -> np.ndarray:
         """Returns all trees of `num_nodes` words, `[|Z|, n+1, n+1]`; for n <= 6."""
