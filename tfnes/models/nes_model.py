@@ -127,8 +127,11 @@ class NESModel(TrainableModel):
             super().build(batch)
 
     def features(self, data):
-        # Keras wraps one array as `(x,)`, which is no pair of a loss.
-        return data[0] if isinstance(data, tuple) and len(data) == 1 else data
+        # Keras wraps what it was given as `(x,)` or `(x, None, None)`.
+        if not isinstance(data, tuple):
+            return data
+        given = tuple(value for value in data if value is not None)
+        return given[0] if len(given) == 1 else given
 
     def get_config(self):
         raise NotImplementedError(

@@ -117,14 +117,20 @@ class TrainableModel(keras.Model):
                 self.optimizer.build(self.optimized_variables)
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None) -> None:
-        """Builds under a strategy, before replicas are traced.
+        """Builds before a step is traced: a trace that builds is made twice.
 
-        Keras's own would average a batch over the workers first, which fails for a
-        batch that is a dict.
+        Under a strategy replicas cannot build at all, and Keras's own method would
+        average a batch over the workers first, which fails for a dict.
         """
         strategy = self.distribute_strategy
-        done = self.built and (self.optimizer is None or self.optimizer.built)
-        if done or self._distribute_strategy is None:
+        if self.built and (self.optimizer is None or self.optimizer.built):
+            return
+        if self._distribute_strategy is None:
+            # Read no batch: the data may be a generator. Else build in the trace.
+            data = getattr(iterator, "_distributed_dataset", None)
+            spec = getattr(data, "element_spec", data_batch)
+            if spec is not None:
+                self._ensure_built(self.features(spec))
             return
         if data_batch is None:
             for _, _, batches in iterator:

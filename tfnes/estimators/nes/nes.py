@@ -219,13 +219,13 @@ class NES(GradientEstimator):
         kept = tf.reduce_sum(tf.cast(keep, total.dtype))
         # `total` holds sums of sigma w, hence sigma once more than in Eq. 6.
         total = tf.math.divide_no_nan(total, 2 * kept * sigma * sigma)
-        norm = tf.norm(total)
+        gradients = parameters.gradients(total)
+        norm = tf.linalg.global_norm(gradients)
         finite = (deviation > 0) & tf.math.is_finite(norm)
-        total = tf.where(finite, total, tf.zeros_like(total))
         self._empty_steps.assign(tf.where(finite, 0, self._empty_steps + 1))
         return GradientEstimate(
             loss=loss,
-            gradients=parameters.gradients(total),
+            gradients=[tf.where(finite, g, tf.zeros_like(g)) for g in gradients],
             variables=parameters.variables,
             metrics={
                 "population_mean": center,

@@ -1,0 +1,74 @@
+"""A short run, for `test_nes_replicas`: prints hashes of weights and slots.
+
+Usage: nes_on_replicas.py mirrored, or nes_on_replicas.py INDEX PORT PORT
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+WORKER = sys.argv[1] != "mirrored"
+if WORKER:
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in sys.argv[2:]]}
+    task = {"type": "worker", "index": int(sys.argv[1])}
+    os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": task})
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+# The same threads in all processes: how a matrix product is cut into tasks can
+# change its last bits.
+tf.config.threading.set_intra_op_parallelism_threads(2)
+tf.config.threading.set_inter_op_parallelism_threads(4)
+STRATEGY = tf.distribute.MultiWorkerMirroredStrategy() if WORKER else None
+
+import tfnes  # noqa: E402
+
+
+def run(strategy):
+    pixels = np.random.default_rng(0).random((71, 20)) < 0.3
+    data = {"image": pixels.astype("float32"), "index": np.arange(71)}
+    # 71 = 2 * 32 + 7: the last batch is shared unevenly.
+    data = tf.data.Dataset.from_tensor_slices(data).batch(32)
+    with strategy.scope() if strategy else contextlib.nullcontext():
+        keras.utils.set_random_seed(0)
+        model = tfnes.models.MLP(hidden_units=8, input_size=20)
+        model.compile(
+            keras.optimizers.AdamW(1e-2, weight_decay=1e-3, global_clipnorm=1.0),
+            tfnes.estimators.NES(population_size=22, sigma=0.1),
+        )
+    history = model.fit(
+        data, validation_data=data, epochs=1, shuffle=False, verbose=0
+    ).history
+    values = [v.numpy().tobytes() for v in [*model.variables]]
+    values += [v.numpy().tobytes() for v in model.optimizer.variables]
+    names = ("neg_elbo", "val_neg_elbo", "val_kl")
+    latent = b""
+    if not WORKER:
+        latent = model.predict(data, verbose=0)["latent"].tobytes()
+    return {
+        "weights": hashlib.sha256(b"".join(values)).hexdigest(),
+        "latent": hashlib.sha256(latent).hexdigest(),
+        "history": [round(value, 4) for name in names for value in history[name]],
+        "step": int(model.step.numpy()),
+    }
+
+
+if WORKER:
+    print(json.dumps([run(STRATEGY)]))
+else:
+    device = tf.config.list_physical_devices("CPU")[0]
+    logical = [tf.config.LogicalDeviceConfiguration()] * 4
+    tf.config.set_logical_device_configuration(device, logical)
+    strategies = [None] + [
+        tf.distribute.MirroredStrategy(
+            [f"CPU:{i}" for i in range(count)],
+            cross_device_ops=tf.distribute.ReductionToOneDevice(),
+        )
+        for count in (2, 4)
+    ]
+    print(json.dumps([run(strategy) for strategy in strategies]))
