@@ -71,7 +71,9 @@ class PackedLSTM(keras.layers.Layer):
           places: `[P]` int32, the row of `inputs` that each token reads: every
             distinct row is multiplied by the kernel once.
         """
-        projected = tf.matmul(inputs, self.kernel) + tf.reshape(self.bias, [1, -1])
+        projected = tf.nn.bias_add(
+            tf.matmul(inputs, self.kernel), tf.reshape(self.bias, [-1])
+        )
         gates = tf.split(projected, self.directions, axis=1)
         if places is not None or self.bidirectional:
             if places is None:

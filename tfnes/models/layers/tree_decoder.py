@@ -150,7 +150,7 @@ class TreeDecoder(keras.layers.Layer):
         def log_probability(features, targets):
             # Half the time of the fused cross-entropy, whose kernel also makes a
             # gradient.
-            logits = tf.matmul(features, kernel) + bias
+            logits = tf.nn.bias_add(tf.matmul(features, kernel), bias)
             chosen = tf.gather(logits, targets, batch_dims=1)
             return chosen - tf.reduce_logsumexp(logits, axis=1)
 
