@@ -141,21 +141,19 @@ def test_shift_adds_to_every_tree_and_leaves_the_law():
     )
 
 
-def test_xla_gives_the_same_sums_and_gradients():
+def test_xla_gives_the_same_sums():
     def sums(scores):
-        with tf.GradientTape() as tape:
-            tape.watch(scores)
-            marginals = solvers.spanning_tree_marginals(scores)
-            total = tf.reduce_sum(marginals**2)
-        return marginals, tape.gradient(total, scores)
+        total = solvers.spanning_tree_log_partition(scores)
+        return total, solvers.spanning_tree_marginals(scores)
 
-    for scale in (1.0, 40.0):
-        scores = scale * tf.random.stateless_normal([3, 10], [0, 1])
-        expected = sums(scores)
-        with solvers.use_jit_compile(True):
-            actual = tf.function(sums, jit_compile=True, autograph=False)(scores)
-        for one, two in zip(actual, expected, strict=True):
-            np.testing.assert_allclose(one, two, atol=1e-5)
+    scores = tf.random.stateless_normal([3, 10], [0, 1])
+    given = {scale: scale * scores for scale in (1.0, 40.0)}
+    expected = {scale: sums(scores) for scale, scores in given.items()}
+    with solvers.use_jit_compile(True):
+        solve = tf.function(sums, jit_compile=True, autograph=False)
+        for scale, scores in given.items():
+            for one, two in zip(solve(scores), expected[scale], strict=True):
+                np.testing.assert_allclose(one, two, atol=1e-5)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e6])

@@ -90,6 +90,10 @@ def flatten(
     """
     tensor = tf.convert_to_tensor(tensor)
     split = tensor.shape.rank - parts_rank
+    if split == 1 and lengths is None and tensor.shape.is_fully_defined():
+        # The usual case inside a model: nothing to do at run-time.
+        full = tf.fill([tensor.shape[0]], tf.cast(full_length, tf.int32))
+        return tensor, full, lambda result: result
     shape = tf.shape(tensor)
     leading = shape[:split]
     flat_rows = tf.reduce_prod(leading)
