@@ -67,8 +67,8 @@ class Vocabulary:
       words: normalized forms by index: 0 `<unk>`, 1 `<root>`, words from 2.
       counts: occurrences of each word in the labeled source text (`<root>`: the number
         of sentences), for word dropout; 0 for words of unlabeled text alone.
-      relations: names by index; 0 is `<unk>`, for gold relations that training did not
-        have. It must never be predicted.
+      relations: names by index; 0 is `<unk>`, for gold relations whose universal part
+        training did not have. It must never be predicted.
       external_words: words with an external vector: 0 `<unk>`, 1 `<root>`, 2 `<init>`,
         words from 3, as written in the vector file; None without vectors.
       vectors: `[len(external_words), D]` float32, or None. Not part of the
@@ -114,6 +114,10 @@ class Vocabulary:
         self._word_index = _index(self.words, len(WORD_SPECIALS))
         self._external_index = _index(self.external_words or (), len(EXTERNAL_SPECIALS))
         self._relation_index = _index(self.relations, 1)
+        # A relation whose subtype training did not have still has its universal part,
+        # which is what the official LAS compares.
+        for name, i in list(self._relation_index.items()):
+            self._relation_index.setdefault(name.split(":")[0], i)
 
     @classmethod
     def build(
@@ -175,9 +179,8 @@ class Vocabulary:
         heads = relations = None
         if sentences and all(sentence.heads is not None for sentence in sentences):
             heads = _flat(sentence.heads for sentence in sentences)
-            get = self._relation_index.get
             relations = _flat(
-                [get(name, 0) for name in sentence.relations] for sentence in sentences
+                map(self._relation, sentence.relations) for sentence in sentences
             )
         return EncodedSentences(
             lengths=lengths,
@@ -189,6 +192,10 @@ class Vocabulary:
                 [tag == "PUNCT" for tag in sentence.upos] for sentence in sentences
             ).astype(bool),
         )
+
+    def _relation(self, name: str) -> int:
+        index = self._relation_index
+        return index.get(name, index.get(name.split(":")[0], 0))
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments but `vectors`, JSON-able."""

@@ -88,7 +88,8 @@ class LAS(_WordAccuracy):
     *predicted* head.
 
     Args:
-      subtypes: whether relations must agree in the part after `:` too.
+      subtypes: whether relations must agree in the part after `:` too. A gold subtype
+        that the vocabulary lacks counts as its universal part.
       punctuation: whether words with UPOS PUNCT count.
       name: of the metric.
 
