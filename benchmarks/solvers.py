@@ -32,17 +32,20 @@ from tfnes import random, solvers
 
 
 def alternate(functions, rows, *, seconds):
-    """Returns the best microseconds an example of each function, timed in turns."""
+    """Returns the best microseconds an example of each function, timed in turns.
+
+    A turn is several calls in a row, because the first ones wait for sleeping threads.
+    """
     best = dict.fromkeys(functions, float("inf"))
-    for function in functions.values():
-        function()
-    start, rounds = time.perf_counter(), 0
-    while rounds < 3 or (time.perf_counter() - start < seconds and rounds < 200):
+    turn = seconds / 5 / len(functions)
+    for _ in range(5):
         for name, function in functions.items():
-            before = time.perf_counter()
-            function()
-            best[name] = min(best[name], time.perf_counter() - before)
-        rounds += 1
+            end, calls = time.perf_counter() + turn, 0
+            while calls < 3 or time.perf_counter() < end:
+                before = time.perf_counter()
+                function()
+                best[name] = min(best[name], time.perf_counter() - before)
+                calls += 1
     return {name: 1e6 * value / rows for name, value in best.items()}
 
 
