@@ -308,7 +308,7 @@ class TrainableModel(keras.Model):
         """Restores by name; the estimator's state only where it is compiled in."""
         for name, variable in self._own_variables().items():
             if name in store:
-                variable.assign(store[name])
+                variable.assign(store[name][()])
 
     def _own_variables(self) -> dict[str, keras.Variable]:
         own = self._trainable_variables + self._non_trainable_variables
