@@ -29,8 +29,13 @@ def gather(value: Tensor, *, device: str | None = None) -> Tensor:
     with tf.device(device):
         if value.dtype == tf.bool:
             numbers = tf.cast(value, tf.int32)
-            return tf.cast(context.all_gather(numbers, axis=0), tf.bool)
-        return context.all_gather(tf.identity(value), axis=0)
+            gathered = tf.cast(context.all_gather(numbers, axis=0), tf.bool)
+        else:
+            gathered = context.all_gather(tf.identity(value), axis=0)
+    # Gathering forgets the static shape; models may need all but the first axis.
+    if value.shape.rank:
+        gathered.set_shape([None, *value.shape[1:]])
+    return gathered
 
 
 def sum_in_order(
