@@ -36,7 +36,7 @@ def train_toy(capfd):
 def train_toy_until():
     """Runs `train` on the toy in a process that gets a signal at some update."""
 
-    def run(output_dir, *, update, signal="SIGKILL"):
+    def run(output_dir, *arguments, update, signal="SIGKILL"):
         environment = dict(os.environ)
         environment["PYTHONPATH"] = os.pathsep.join(
             [str(HERE), environment.get("PYTHONPATH", "")]
@@ -49,6 +49,7 @@ def train_toy_until():
                 "tfnes.train",
                 f"--gin_file={TOY}",
                 f"--output_dir={output_dir}",
+                *arguments,
             ],
             env=environment,
             capture_output=True,

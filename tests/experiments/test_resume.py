@@ -89,6 +89,19 @@ def test_sigterm_saves_at_once_and_says_how_to_go_on(
     assert_same_run(run, undisturbed)
 
 
+def test_two_devices_give_the_same_bits_and_one_may_go_on(
+    undisturbed, tmp_path, train_toy, train_toy_until
+):
+    run = tmp_path / "run"
+    two = ("--strategy=mirrored", "--num_devices=2")
+    process = train_toy_until(run, *two, update=25)
+    assert process.returncode == -signal.SIGKILL, process.stderr
+    status, _, err = train_toy(run)
+    assert status == 0
+    assert "Resuming: phase second, 0 of 3 epochs done, 3 updates of the next" in err
+    assert_same_run(run, undisturbed)
+
+
 def test_a_finished_run_prints_its_table_again(undisturbed, train_toy):
     before = (undisturbed / "metrics.json").stat().st_mtime_ns
     status, out, err = train_toy(undisturbed)

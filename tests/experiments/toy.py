@@ -77,5 +77,5 @@ class StopAt(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         name, _, update = os.environ.get("TOY_STOP", "").partition("@")
-        if name and int(self.model.step) == int(update):
+        if name and int(tf.convert_to_tensor(self.model.step)) == int(update):
             os.kill(os.getpid(), getattr(signal, name))

@@ -58,7 +58,7 @@ class Scalars(keras.callbacks.Callback):
         self._write(logs or {}, where="")
 
     def _write(self, logs, *, where: str) -> None:
-        step = int(self.model.step)
+        step = int(tf.convert_to_tensor(self.model.step))
         for name, value in logs.items():
             is_split = "/" in name and not name.endswith("/s")
             writer = self._writers["validation" if is_split else "train"]

@@ -42,7 +42,7 @@ class TreePictures(keras.callbacks.Callback):
         if not self.sentences:
             return
         heads, relations = self.predict(self.sentences)
-        with self.writer.as_default(step=int(self.model.step)):
+        with self.writer.as_default(step=int(tf.convert_to_tensor(self.model.step))):
             for i, sentence in enumerate(self.sentences):
                 figure = plotting.draw_dependency_tree(
                     sentence.forms,

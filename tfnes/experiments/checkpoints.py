@@ -123,7 +123,7 @@ def metric_sums(model: keras.Model, names: Iterable[str]) -> dict[str, list[floa
     """Returns the sums behind the running means of the metrics of these names."""
     names = set(names)
     return {
-        metric.name: [float(variable) for variable in metric.variables]
+        metric.name: [float(tf.convert_to_tensor(v)) for v in metric.variables]
         for metric in model.metrics
         if metric.name in names
     }
@@ -138,7 +138,8 @@ def restore_metric_sums(model: keras.Model, sums: dict[str, list[float]]) -> Non
     for metric in model.metrics:
         values = sums.get(metric.name, ())
         for variable, value in zip(metric.variables, values, strict=False):
-            variable.assign_add(value)
+            # Not assign_add, which variables of several replicas do not have.
+            variable.assign(tf.convert_to_tensor(variable) + value)
 
 
 def _checkpoint(model: keras.Model, *, optimizer: bool) -> tf.train.Checkpoint:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import gin
 import keras
+import tensorflow as tf
 
 from tfnes import callbacks as tfnes_callbacks
 from tfnes.callbacks.split_evaluation import split_logs
@@ -157,6 +158,7 @@ class Experiment:
 
     def _compile(self, phase: Phase) -> None:
         phase.set_frozen(self.model, self.frozen)
+        phase.set_schedule(phase.epochs * self._num_batches(phase))
         self.model.compile(
             phase.optimizer, phase.estimator, self.metrics, seed=self.seed
         )
@@ -243,7 +245,7 @@ class Experiment:
             self._save_best()
         elif position.best_epoch != position.epoch:
             # The count of updates goes on: noise is never used twice.
-            step = int(self.model.step)
+            step = int(tf.convert_to_tensor(self.model.step))
             self.model.load_weights(self.directory.best_model)
             self.model.step.assign(step)
         scores = {
@@ -330,7 +332,10 @@ class Experiment:
         self._tick()
         position = self.position
         row = {"phase": phase.name, "epoch": position.epoch}
-        row |= {"step": int(self.model.step), "seconds": round(position.seconds, 2)}
+        row |= {
+            "step": int(tf.convert_to_tensor(self.model.step)),
+            "seconds": round(position.seconds, 2),
+        }
         position.rows.append(row | {name: float(v) for name, v in logs.items()})
 
     def _keep_if_best(self, logs: dict) -> None:

@@ -39,6 +39,8 @@ class Phase:
       keep: "best" or "last", see above.
       start_is_candidate: see above. False is what the authors' code does.
       patience: stop after this many epochs without a better model; None: never.
+      linear_decay: whether the learning rate falls in a straight line over the phase,
+        from the optimizer's to 0.
 
     Raises:
       ConfigurationError: if an argument is out of range.
@@ -69,6 +71,7 @@ class Phase:
         keep: str = "best",
         start_is_candidate: bool = True,
         patience: int | None = None,
+        linear_decay: bool = False,
     ):
         if not name.isidentifier():
             raise ConfigurationError(
@@ -98,6 +101,7 @@ class Phase:
         self.keep = keep
         self.start_is_candidate = start_is_candidate
         self.patience = patience
+        self.linear_decay = linear_decay
 
     def dataset_arguments(self) -> dict[str, Any]:
         """Returns what a provider's `get_dataset` is to be given for this phase."""
@@ -109,6 +113,19 @@ class Phase:
         if self.batching is not None:
             arguments["batching"] = self.batching
         return arguments
+
+    def set_schedule(self, num_updates: int) -> None:
+        """Gives the optimizer this phase's schedule; to be called before `compile`.
+
+        Args:
+          num_updates: of the whole phase.
+        """
+        if self.linear_decay:
+            self.optimizer.learning_rate = keras.optimizers.schedules.PolynomialDecay(
+                float(self.optimizer.learning_rate),
+                decay_steps=num_updates,
+                end_learning_rate=0.0,
+            )
 
     def set_frozen(self, model: keras.Model, parts: Sequence[str]) -> None:
         """Freezes this phase's `frozen` parts of the model, and frees the others.
