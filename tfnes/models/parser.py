@@ -16,15 +16,17 @@ from tfnes.models.layers import (
     TreeDecoder,
     map_row_groups,
 )
-from tfnes.models.parser_encoder import ParserEncoder, pad_parts, parts_spec
+from tfnes.models.parser_encoder import ParserEncoder
 from tfnes.models.parser_inputs import (
-    GroupNoise,
+    GroupParts,
     SentenceInputs,
     distinct_words,
     drop_rates,
     drop_words,
     dropout_masks,
     gold_trees,
+    pad_parts,
+    parts_spec,
     sentence_inputs,
     universal_relations,
 )
@@ -235,7 +237,7 @@ class Parser(StructuredVAE):
 
     def shared_terms(self, batch: Batch, *, seed: Seed) -> dict[str, Any]:
         shared = super().shared_terms(batch, seed=seed)
-        shared["noise"] = GroupNoise.draw(
+        shared["noise"] = GroupParts.noise(
             self.structure,
             batch,
             seed=shared["latent_seed"],
@@ -263,37 +265,32 @@ class Parser(StructuredVAE):
         states = shared.get("decoder") or self._decoder_states(batch)
         nodes = self._nodes(shared["inputs"])
         scores = self.encoder.scores_by_group(shared["inputs"], nodes)
-        batch_size, max_length = tf.unstack(tf.shape(batch["words"]))
-
-        parts = parts_spec(nodes.dtype)
+        noise = shared["noise"]
 
         def step(group: RowGroup) -> list[Tensor]:
             log_potentials = scores(group)
             latent = self.structure.argmax(
-                log_potentials + shared["noise"].of(group),
-                lengths=group.take(batch["lengths"]),
+                log_potentials + noise.of(group), lengths=group.take(batch["lengths"])
             )
             return [
-                pad_parts(log_potentials, max_length + 1),
-                pad_parts(latent, max_length + 1),
+                tf.reshape(log_potentials, [-1]),
+                tf.reshape(latent, [-1]),
                 self.decoder.features(states, group, latent),
             ]
 
+        flat = tf.TensorSpec([None], nodes.dtype)
         log_potentials, latent, features = map_row_groups(
             step,
             batch["lengths"],
-            max_length=max_length,
-            outputs=[
-                parts,
-                parts,
-                tf.TensorSpec([None, self.decoder_size], nodes.dtype),
-            ],
+            max_length=tf.shape(batch["words"])[1],
+            outputs=[flat, flat, tf.TensorSpec([None, self.decoder_size], nodes.dtype)],
         )
-        log_potentials = log_potentials[:batch_size]
-        latent = latent[:batch_size]
+        # Padded in loops of their own, which do not run where only the loss is used.
+        log_potentials = GroupParts(log_potentials, noise.starts).padded(batch)
+        latent = GroupParts(latent, noise.starts).padded(batch)
         return ELBOTerms(
             log_likelihood=self.decoder.mean_log_probability(states, features),
-            kl=self.kl_divergence(log_potentials, latent, lengths=batch["lengths"]),
+            kl=tf.zeros(tf.shape(batch["lengths"]), nodes.dtype),
             latent=latent,
             log_potentials=log_potentials,
         )

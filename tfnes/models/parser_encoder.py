@@ -15,7 +15,7 @@ from tfnes.models.layers import (
     map_row_groups,
     with_padding_row,
 )
-from tfnes.models.parser_inputs import SentenceInputs
+from tfnes.models.parser_inputs import SentenceInputs, pad_parts, parts_spec
 from tfnes.registration import register
 from tfnes.typing import Tensor
 
@@ -157,14 +157,3 @@ class ParserEncoder(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), **self._settings}
-
-
-def parts_spec(dtype: tf.DType) -> tf.TensorSpec:
-    """Returns the specification of `[B, m, m]` parts."""
-    return tf.TensorSpec([None, None, None], dtype)
-
-
-def pad_parts(parts: Tensor, num_nodes: Tensor) -> Tensor:
-    """Returns parts `[B, m, m]` padded by 0 to `[B, num_nodes, num_nodes]`."""
-    missing = num_nodes - tf.shape(parts)[1]
-    return tf.pad(parts, [[0, 0], [0, missing], [0, missing]])

@@ -63,43 +63,65 @@ def sentence_inputs(batch: Batch) -> SentenceInputs:
     )
 
 
-class GroupNoise(NamedTuple):
-    """Gumbel noise of all row groups of a batch, without padding to one length.
+class GroupParts(NamedTuple):
+    """Parts `[rows, n + 1, n + 1]` of all row groups, without padding to one length.
 
     Attributes:
-      draws: the noise of all groups, one after another.
+      values: the parts of all groups, one after another, flat.
       starts: `[G]` int32, where each group begins.
     """
 
-    draws: Tensor
+    values: Tensor
     starts: Tensor
 
     @classmethod
-    def draw(
+    def noise(
         cls, structure: Structure, batch: Batch, *, seed: Seed, dtype: tf.DType
-    ) -> GroupNoise:
+    ) -> GroupParts:
         """Returns the noise that `structure.noise` gives the batch as a whole."""
         index = example_index(batch)
 
-        def one(group: RowGroup) -> list[Tensor]:
+        def draw(group: RowGroup) -> list[Tensor]:
             parts = tf.zeros([group.rows, group.size + 1, group.size + 1], dtype)
-            draws = structure.noise(parts, seed=seed, index=group.take(index))
-            return [tf.reshape(draws, [-1]), tf.reshape(tf.size(draws), [1])]
+            values = structure.noise(parts, seed=seed, index=group.take(index))
+            return [tf.reshape(values, [-1]), tf.reshape(tf.size(values), [1])]
 
-        draws, sizes = map_row_groups(
-            one,
+        values, sizes = map_row_groups(
+            draw,
             batch["lengths"],
             max_length=tf.shape(batch["words"])[1],
             outputs=[tf.TensorSpec([None], dtype), tf.TensorSpec([None], tf.int32)],
         )
-        return cls(draws, tf.cumsum(sizes, exclusive=True))
+        return cls(values, tf.cumsum(sizes, exclusive=True))
 
     def of(self, group: RowGroup) -> Tensor:
-        """Returns the noise of a group, `[rows, size + 1, size + 1]`."""
+        """Returns the parts of a group, `[rows, size + 1, size + 1]`."""
         shape = tf.stack([group.rows, group.size + 1, group.size + 1])
         start = self.starts[group.number]
-        draws = self.draws[start : start + tf.reduce_prod(shape)]
-        return tf.reshape(draws, shape)
+        values = self.values[start : start + tf.reduce_prod(shape)]
+        return tf.reshape(values, shape)
+
+    def padded(self, batch: Batch) -> Tensor:
+        """Returns the parts of all examples, `[B, L + 1, L + 1]`, 0 in padding."""
+        batch_size, max_length = tf.unstack(tf.shape(batch["words"]))
+        (parts,) = map_row_groups(
+            lambda group: [pad_parts(self.of(group), max_length + 1)],
+            batch["lengths"],
+            max_length=max_length,
+            outputs=[parts_spec(self.values.dtype)],
+        )
+        return parts[:batch_size]
+
+
+def parts_spec(dtype: tf.DType) -> tf.TensorSpec:
+    """Returns the specification of `[B, m, m]` parts."""
+    return tf.TensorSpec([None, None, None], dtype)
+
+
+def pad_parts(parts: Tensor, num_nodes: Tensor) -> Tensor:
+    """Returns parts `[B, m, m]` padded by 0 to `[B, num_nodes, num_nodes]`."""
+    missing = num_nodes - tf.shape(parts)[1]
+    return tf.pad(parts, [[0, 0], [0, missing], [0, missing]])
 
 
 def with_root(words: Tensor) -> Tensor:
