@@ -2,6 +2,7 @@
 
     python benchmarks/nes_step.py                 # the VAE of Appendix B, N = 300
     python benchmarks/nes_step.py --memory        # peak memory, N = 60 and N = 600
+    python benchmarks/nes_step.py --noise         # normal numbers a second
 
 One core, all variants in turn in one process, best of several rounds. The forward pass
 is a `tf.function` of the same model on the same batch with the latent noise already
@@ -84,6 +85,24 @@ def random_batch(size):
     return {"image": tf.constant(pixels, tf.float32)}
 
 
+def print_noise_rates(rounds, size=480_000, calls=20):
+    seed = tfnes.random.make_seed(0)
+
+    @tf.function(autograph=False)
+    def philox(index):
+        return tf.random.stateless_normal([size], tf.stack([index, 1]))
+
+    def ours(index):
+        return tfnes.random.normal_vector(size, seed=seed, index=index)
+
+    def repeat(draw):
+        return lambda: [draw(tf.constant(i)) for i in range(calls)][-1].numpy()
+
+    functions = {"stateless_normal": repeat(philox), "normal_vector": repeat(ours)}
+    for name, seconds in best_seconds(functions, rounds).items():
+        print(f"{name:17} {size * calls / seconds / 1e6:6.0f} million a second")
+
+
 def peak_megabytes():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
@@ -95,8 +114,12 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--per_example", action="store_true")
     parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--noise", action="store_true")
     parser.add_argument("--peak_of", choices=("fresh", "table"), help=argparse.SUPPRESS)
     flags = parser.parse_args()
+    if flags.noise:
+        print_noise_rates(flags.rounds)
+        return
     batch = random_batch(flags.batch_size)
     kind = PerExample if flags.per_example else tfnes.models.MLP
     size = flags.population_size
