@@ -3,7 +3,7 @@
 * `mlp`: the unstructured VAE of Appendix B, images with one categorical latent.
 * `nes_model`: NES for any loss of any Keras model.
 * `parser`: dependency trees of sentences.
-* `parser_encoder`, `parser_inputs`: its parts.
+* `parser_encoder`, `parser_inputs`, `parser_losses`: its parts.
 * `nri`: who interacts with whom, from trajectories.
 * `nri_encoder`, `nri_decoder`: its parts.
 * `layers`: what the models need and Keras lacks.
@@ -13,9 +13,9 @@
 """
 
 from tfnes.models.mlp import MLP
-from tfnes.models.nri import NRI
 from tfnes.models.nes_model import NESModel
+from tfnes.models.nri import NRI
 from tfnes.models.parser import Parser
 from tfnes.models.structured_vae import StructuredVAE
 
-__all__ = ["MLP", "NESModel", "NRI", "Parser", "StructuredVAE"]
+__all__ = ["MLP", "NRI", "NESModel", "Parser", "StructuredVAE"]
