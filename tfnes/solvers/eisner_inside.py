@@ -87,8 +87,10 @@ def projective_log_partition(
 
     @tf.custom_gradient
     def log_partition(scores: Tensor) -> Any:
+        # The gradient is given below: the tape need not build that of the loops.
+        constant = tf.stop_gradient(scores)
         result = inside_outside(
-            scores, lengths, rule=log_sum, single_root=single_root, outside=False
+            constant, lengths, rule=log_sum, single_root=single_root, outside=False
         )
 
         def gradient(upstream: Tensor) -> Tensor:
