@@ -77,6 +77,8 @@ def test_the_check_refuses_a_bias():
         (PerturbAndParse(temperature=0.7), Categorical()),
         (SparseMAP(temperature=0.7), SpanningTree()),
         (SparseMAP(temperature=0.7), DependencyTree(projective=False)),
+        (PerturbAndParse(temperature=0.7), DependencyTree()),
+        (StochasticSoftmax(temperature=0.7), DependencyTree(projective=False)),
     ],
 )
 @pytest.mark.parametrize("straight_through", [False, True])

@@ -8,6 +8,7 @@ from tfnes.estimators import (
     NVIL,
     REINFORCE,
     BatchMean,
+    Exact,
     ExponentialMovingAverage,
     LeaveOneOut,
 )
@@ -53,6 +54,17 @@ def one_estimate(*args, **kwargs):
 )
 def test_mean_is_the_exact_gradient(estimator, structure, kl):
     check_estimator(estimator, structure=structure, kl=kl, num_updates=1200)
+
+
+def test_exact_has_neither_bias_nor_variance():
+    (report,) = check_estimator(Exact(), num_updates=2)
+    assert report.variance < 1e-9
+    assert report.bias < 1e-5
+    with pytest.raises(AssertionError, match="standard errors off"):
+        check_estimator(Exact(num_nodes=4), structure=SpanningTree(), num_updates=2)
+    check_estimator(
+        Exact(num_nodes=4), structure=SpanningTree(), law="gibbs", num_updates=2
+    )
 
 
 def test_normalized_signal_is_exact_up_to_scale():
