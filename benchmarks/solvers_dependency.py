@@ -4,8 +4,9 @@
 
 `--peer_python` is the interpreter of an environment with the peers (torch,
 torch-struct==0.5, ufal.chu_liu_edmonds==1.0.3); without it only ours are timed. Peers
-that do not import are left out. Times are CPU time of the process, so that other work on
-the machine counts little; the least of several runs is shown. Scores are i.i.d. N(0, 1).
+that do not import are left out. Times are CPU time of the process, so that other work
+on the machine counts little; the least of several runs is shown. Scores are i.i.d.
+N(0, 1).
 
 Ours are called inside a graph, ten batches a call, as training does. ufal has no single
 root: it is compared with ours without the constraint.
@@ -70,7 +71,7 @@ def time_ours(solver: str, n: int, batch: int, single_root: bool, seconds: float
 
 
 def time_peer(solver: str, n: int, batch: int, single_root: bool, seconds: float):
-    """Returns microseconds a tree of the peer of `solver`; runs in the peers' Python."""
+    """Returns microseconds a tree of the peer of `solver`, in the peers' Python."""
     import numpy as np
 
     rng = np.random.default_rng(n)
