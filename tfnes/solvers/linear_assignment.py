@@ -31,8 +31,9 @@ def linear_assignment(
     Example:
 
         >>> import tensorflow as tf, tfnes
-        >>> tfnes.solvers.linear_assignment(tf.constant([[3.0, 2.0], [2.0,
-        0.0]])).numpy() array([1, 0], dtype=int32)
+        >>> scores = tf.constant([[3.0, 2.0], [2.0, 0.0]])
+        >>> tfnes.solvers.linear_assignment(scores).numpy()
+        array([1, 0], dtype=int32)
 
     References:
       Jonker & Volgenant (1987), A shortest augmenting path algorithm for dense and
