@@ -43,7 +43,8 @@ def test_validate_names_the_bad_examples_also_in_a_graph(bad):
     structure = structures.SpanningTree()
     scores = np.zeros([4, 3], np.float32)
     scores[2] = bad
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"(?s)no finite optimum.*\n2"):
+    found = r"(?s)no finite optimum.*\n2"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=found):
         structure.validate(scores)
     validate = tf.function(lambda x: structure.validate(x) + 0.0, autograph=False)
     with pytest.raises(tf.errors.InvalidArgumentError, match="no finite optimum"):

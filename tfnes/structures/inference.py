@@ -79,9 +79,9 @@ class ExactInference:
     ) -> Tensor:
         """Returns the marginals of log_potentials / temperature, `[..., *parts]`.
 
-        The maximizer over the convex hull of Z of <m, log_potentials> + temperature H(m)
-        (the stochastic softmax trick of Paulus et al. 2020, with perturbed potentials);
-        it tends to `argmax` as the temperature tends to 0.
+        The maximizer over the convex hull of Z of <m, log_potentials> + temperature *
+        H(m) (the stochastic softmax trick of Paulus et al. 2020, with perturbed
+        potentials); it tends to `argmax` as the temperature tends to 0.
         """
         return self.marginals(log_potentials / temperature, lengths=lengths)
 

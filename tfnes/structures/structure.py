@@ -129,9 +129,9 @@ class Structure(abc.ABC):
         chosen = odd & (self.argmax(odd_first, lengths=lengths) > 0)
         bad |= tf.reduce_any(chosen, axis=list(range(-self.parts_rank, 0)))
         message = (
-            f"{self!r} has no finite optimum: log_potentials hold NaN or +inf, or their "
-            "forbidden parts (-inf) leave no structure. Mask or mend these examples "
-            "(flat index over the leading axes):"
+            f"{self!r} has no finite optimum: log_potentials hold NaN or +inf, or "
+            "their forbidden parts (-inf) leave no structure. Mask or mend these "
+            "examples (flat index over the leading axes):"
         )
         examples = tf.where(tf.reshape(bad, [-1]))[:, 0]
         check = tf.debugging.Assert(
