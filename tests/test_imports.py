@@ -15,7 +15,7 @@ PACKAGE = pathlib.Path(tfnes.__file__).parent
 LAYERS = (
     ("errors", "registration", "typing"),
     ("random",),
-    ("solvers",),
+    ("solvers", "theory"),
     ("structures",),
     ("models",),
     ("estimators",),

@@ -211,8 +211,11 @@ class TrainableModel(keras.Model):
         self.step.assign_add(1)
         progress = self._progress
         progress.update(self.loss_name, estimate.loss, weight)
+        # An update counts once, on however many replicas, so that a run may go on with
+        # another number of them.
+        share = 1 / tf.distribute.get_strategy().num_replicas_in_sync
         for name, value in estimate.metrics.items():
-            progress.update(name, value)
+            progress.update(name, value, share)
         progress.names["train"] = [self.loss_name, *estimate.metrics]
         return _logs(progress.results("train"))
 

@@ -1,8 +1,11 @@
-"""Fixtures of this folder."""
+"""Fixtures of several folders."""
 
 import pytest
 
 from tfnes import solvers
+
+# Not to be searched for doctests: these are no modules of tests.
+collect_ignore_glob = ["*conftest.py", "*/nes_on_replicas.py"]
 
 
 @pytest.fixture
