@@ -54,7 +54,7 @@ def train_toy_until():
             env=environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
         )
 
     return run
