@@ -59,7 +59,9 @@ def make_tfnes(noise):
     model = tfnes.models.MLP(hidden_units=HIDDEN)
     model.compile(
         keras.optimizers.Adam(LEARNING_RATE),
-        tfnes.estimators.NES(population_size=POPULATION, sigma=SIGMA, noise=noise),
+        tfnes.estimators.NES(
+            population_size=POPULATION, sigma=SIGMA, noise_source=noise
+        ),
     )
     model.build(batch)
     model.optimizer.build(model.optimized_variables)

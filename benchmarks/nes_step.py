@@ -40,7 +40,9 @@ def make_step(kind, batch, *, population_size, noise):
     model = kind()
     model.compile(
         keras.optimizers.Adam(1e-3),
-        tfnes.estimators.NES(population_size=population_size, sigma=0.1, noise=noise),
+        tfnes.estimators.NES(
+            population_size=population_size, sigma=0.1, noise_source=noise
+        ),
     )
     model.build(batch)
     model.optimizer.build(model.optimized_variables)
@@ -153,7 +155,9 @@ def main():
         return
     functions = {"forward": make_forward(kind, batch, population_size=size)}
     for noise in ("table", "fresh"):
-        functions[noise] = make_step(kind, batch, population_size=size, noise=noise)
+        functions[noise] = make_step(
+            kind, batch, population_size=size, noise_source=noise
+        )
     best = best_seconds(functions, flags.rounds)
     print(
         f"{kind.__name__}, N = {size}, batch {flags.batch_size}, best of {flags.rounds}"

@@ -346,7 +346,10 @@ def test_exact_expectation_needs_latents_that_can_be_enumerated():
         ({"population_size": 0}, "at least 2.*Received: 0. Use 2"),
         ({"sigma": 0.0}, "NES.sigma must be positive.*Received: 0.0"),
         ({"sigma": float("nan")}, "NES.sigma must be positive"),
-        ({"noise": "white"}, "NES.noise must be one of.*fresh.*table.*'white'"),
+        (
+            {"noise_source": "white"},
+            "NES.noise_source must be one of.*fresh.*table.*'white'",
+        ),
         ({"fitness_shaping": "rank"}, "fitness_shaping must be one of.*'rank'"),
         ({"num_latent_samples": 0}, "num_latent_samples must be at least 1"),
         (
@@ -394,11 +397,11 @@ def test_config_round_trip():
     nes = NES(
         population_size=6,
         sigma=0.2,
-        noise=tfnes.estimators.NoiseTable(size=1 << 10, seed=3),
+        noise_source=tfnes.estimators.NoiseTable(size=1 << 10, seed=3),
         fitness_shaping="centered_ranks",
         num_shards=2,
     )
     config = keras.saving.serialize_keras_object(nes)
     again = keras.saving.deserialize_keras_object(config)
     assert again.get_config() == nes.get_config()
-    assert again.noise.size == 1 << 10
+    assert again.noise_source.size == 1 << 10

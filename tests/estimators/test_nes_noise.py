@@ -53,7 +53,7 @@ def test_table_slices_are_aligned_and_move_with_seed_and_pair():
 
 def test_a_table_that_is_too_small_is_an_error():
     model = make_model(tf.reduce_sum, np.zeros(100, np.float32))
-    nes = NES(population_size=4, noise=NoiseTable(size=64))
+    nes = NES(population_size=4, noise_source=NoiseTable(size=64))
     with pytest.raises(ConfigurationError, match=r"at least the 112.*Received: 64"):
         estimate(nes, model, 0)
     with pytest.raises(ConfigurationError, match=r"at least 16.*Received: 3"):
@@ -63,7 +63,9 @@ def test_a_table_that_is_too_small_is_an_error():
 def test_gradient_from_the_table_is_right_on_average():
     start = np.array([0.7, -0.4, 0.2], np.float32)
     model = make_model(lambda x: tf.reduce_sum(x**3), start)
-    nes = NES(population_size=60, sigma=0.5, noise="table", fitness_shaping="identity")
+    nes = NES(
+        population_size=60, sigma=0.5, noise_source="table", fitness_shaping="identity"
+    )
     mean, error = mean_gradient(nes, model, repeats=60)
     expected = 3 * start**2 + 3 * 0.25
     assert np.all(np.abs(mean - expected) < 4 * error)

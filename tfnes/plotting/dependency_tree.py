@@ -105,8 +105,7 @@ class _Side:
         self.dashed = [is_gold and not ok for ok in same]
         self.label_colors = [
             figures.WRONG
-            if (not ok
-            and not is_gold)
+            if (not ok and not is_gold)
             or (
                 other_names is not None
                 and self.names

@@ -1,6 +1,8 @@
 """Natural Evolution Strategies: the model is only evaluated, never differentiated.
 
 * `nes`: the estimator (Algorithm 1), one pass over mirrored pairs.
+* `fitness`: the loss of each example, with the latent noise fixed.
+* `perturbation`: where the noise acts; noise on the weights.
 * `parameters`: the perturbed parameters as one flat vector.
 * `noise`: where the Gaussian noise comes from.
 * `population`: the loop over the pairs, summed in a fixed order.

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
 
-from tfnes import random, registration
+from tfnes import registration
 from tfnes.errors import ConfigurationError, NonFiniteError
 from tfnes.estimators.estimator import GradientEstimator
 from tfnes.estimators.nes import fitness_shaping as shapings
 from tfnes.estimators.nes import noise as noises
+from tfnes.estimators.nes.fitness import Fitness
 from tfnes.estimators.nes.parameters import FlatParameters
+from tfnes.estimators.nes.perturbation import WeightNoise
 from tfnes.estimators.nes.population import Population
 from tfnes.estimators.nes.replicas import Replicas
 from tfnes.structures.structure import HasEnumeration, require_ability
-from tfnes.typing import Batch, ELBOTerms, GradientEstimate, Seed, Tensor
+from tfnes.typing import Batch, GradientEstimate, Seed, Tensor
 
 if TYPE_CHECKING:
     from tfnes.models.structured_vae import StructuredVAE
@@ -57,7 +60,7 @@ class NES(GradientEstimator):
     Args:
       population_size: N, evaluations in an update, both signs counted; even.
       sigma: standard deviation of the noise on each parameter.
-      noise: `"fresh"` (independent normals), `"table"` (see `NoiseTable`), or a
+      noise_source: `"fresh"` (independent normals), `"table"` (see `NoiseTable`), or a
         `NoiseSource`.
       fitness_shaping: `"z_score"`, `"identity"` (Eq. 6 as it stands),
         `"centered_ranks"` (a second pass), or a `FitnessShaping`.
@@ -88,7 +91,7 @@ class NES(GradientEstimator):
         *,
         population_size: int = 100,
         sigma: float = 0.1,
-        noise: str | noises.NoiseSource = "fresh",
+        noise_source: str | noises.NoiseSource = "fresh",
         fitness_shaping: str | shapings.FitnessShaping = "z_score",
         num_latent_samples: int = 1,
         exact_expectation: bool = False,
@@ -121,7 +124,7 @@ class NES(GradientEstimator):
             )
         self.population_size = population_size
         self.sigma = sigma
-        self.noise = noises.get(noise)
+        self.noise_source = noises.get(noise_source)
         self.fitness_shaping = shapings.get(fitness_shaping)
         self.num_latent_samples = num_latent_samples
         self.exact_expectation = exact_expectation
@@ -135,7 +138,7 @@ class NES(GradientEstimator):
             require_ability(
                 model.structure, HasEnumeration, user="NES(exact_expectation=True)"
             )
-        self.noise.build()
+        self.noise_source.build()
         if self._empty_steps is None:
             self._empty_steps = self.add_variable("empty_steps", dtype="int32")
 
@@ -160,9 +163,22 @@ class NES(GradientEstimator):
             )
 
     def estimate(
-        self, model: StructuredVAE, batch: Batch, *, seed: Seed
+        self,
+        model: StructuredVAE,
+        batch: Batch,
+        *,
+        seed: Seed,
+        variables: Sequence[keras.Variable] | None = None,
     ) -> GradientEstimate:
-        variables = model.elbo_variables
+        """Returns loss, gradients and metrics for one batch.
+
+        Args:
+          model: the model; its variables hold the current parameters.
+          batch: named tensors, example axis first.
+          seed: `[2]` int32 key of this update.
+          variables: what is perturbed; None: `model.elbo_variables`.
+        """
+        variables = model.elbo_variables if variables is None else list(variables)
         if not variables:
             raise ConfigurationError(
                 f"{model.name} has no trainable variables on which its ELBO depends. "
@@ -171,62 +187,59 @@ class NES(GradientEstimator):
         device = tf.convert_to_tensor(variables[0]).device
         replicas = Replicas(num_shards=self.num_shards, device=device)
         batch = replicas.gather_batch(batch)
-        parameters = FlatParameters(variables, model.touched_rows(batch))
-        self._log_memory(model, parameters)
-        fitness = _Fitness(model, batch, estimator=self, seed=seed)
-        loss = fitness.at_mean()
-        noise_seed = random.fold_in(seed, int(random.Stream.PARAMETER_NOISE))
-        size = parameters.size
-        prepared = self.noise.prepare(size, seed=noise_seed)
-        mean = parameters.values()
-        sigma = tf.cast(self.sigma, mean.dtype)
-
-        def step_of(pair: Tensor) -> Tensor:
-            """Returns sigma w of a pair."""
-            draw = self.noise.draw(prepared, pair, size=size)
-            return tf.cast(draw, mean.dtype) * sigma
-
-        def evaluate(flat: Tensor) -> Tensor:
-            with keras.StatelessScope(parameters.assignments(flat)):
-                return fitness()
-
+        fitness = Fitness(
+            model,
+            batch,
+            seed=seed,
+            num_latent_samples=self.num_latent_samples,
+            exact_expectation=self.exact_expectation,
+        )
+        loss = fitness.mean(fitness.at_mean())
+        perturbation = WeightNoise(
+            fitness,
+            variables,
+            source=self.noise_source,
+            seed=seed,
+            sigma=self.sigma,
+        )
+        self._log_memory(model, perturbation.parameters)
+        population = Population(self.population_size // 2, replicas=replicas)
         linear = self.fitness_shaping.linear
 
-        def one_pair(pair: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+        def one_pair(pair: Tensor, total: Any) -> tuple[Tensor, Any]:
             """Returns the losses of a pair, and `total` with its share added."""
-            step = step_of(pair)
-            losses = tf.stack([evaluate(mean + step), evaluate(mean - step)])
+            each, contribution = perturbation.evaluate(pair)
+            losses = tf.stack([fitness.mean(each[0]), fitness.mean(each[1])])
             if linear:
-                total += tf.cast(_difference(losses), step.dtype) * step
+                half = 0.5 * _difference(losses)
+                total = tf.nest.map_structure(tf.add, total, contribution(half, half))
             return losses, total
 
-        population = Population(self.population_size // 2, replicas=replicas)
-        like = mean if linear else tf.zeros([1], mean.dtype)
+        like = perturbation.zeros() if linear else tf.zeros([1])
         losses, total = population.run(one_pair, like=like)
         keep = tf.reduce_all(tf.math.is_finite(losses), axis=1)
         losses = tf.where(keep[:, None], losses, 0.0)
+        scale = tf.math.divide_no_nan(0.5, tf.reduce_sum(tf.cast(keep, tf.float32)))
         if linear:
-            total *= tf.cast(self.fitness_shaping.scale(losses, keep), total.dtype)
+            scale *= self.fitness_shaping.scale(losses, keep)
         else:
             coefficients = self.fitness_shaping.coefficients(losses, keep)
 
             def again(pair: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
-                weight = tf.cast(coefficients[pair], total.dtype)
-                return tf.zeros([2]), total + weight * step_of(pair)
+                share = perturbation.again(pair, coefficients[pair])
+                return tf.zeros([2]), total + share
 
-            total = population.run(again, like=mean)[1]
+            total = population.run(again, like=perturbation.zeros())[1]
+        total = tf.nest.map_structure(lambda t: t * tf.cast(scale, t.dtype), total)
+        gradients = perturbation.gradients(total)
         center, deviation = shapings.moments(losses, keep)
-        kept = tf.reduce_sum(tf.cast(keep, total.dtype))
-        # `total` holds sums of sigma w, hence sigma once more than in Eq. 6.
-        total = tf.math.divide_no_nan(total, 2 * kept * sigma * sigma)
-        gradients = parameters.gradients(total)
         norm = tf.linalg.global_norm(gradients)
         finite = (deviation > 0) & tf.math.is_finite(norm)
         self._empty_steps.assign(tf.where(finite, 0, self._empty_steps + 1))
         return GradientEstimate(
             loss=loss,
             gradients=[tf.where(finite, g, tf.zeros_like(g)) for g in gradients],
-            variables=parameters.variables,
+            variables=perturbation.variables,
             metrics={
                 "population_mean": center,
                 "population_std": deviation,
@@ -235,7 +248,7 @@ class NES(GradientEstimator):
                 "skipped_updates": 1 - tf.cast(finite, tf.float32),
             },
             finite=finite,
-            touched=parameters.touched,
+            touched=perturbation.touched,
         )
 
     def _log_memory(self, model: StructuredVAE, parameters: FlatParameters) -> None:
@@ -257,7 +270,7 @@ class NES(GradientEstimator):
         return {
             "population_size": self.population_size,
             "sigma": self.sigma,
-            "noise": serialize(self.noise),
+            "noise_source": serialize(self.noise_source),
             "fitness_shaping": serialize(self.fitness_shaping),
             "num_latent_samples": self.num_latent_samples,
             "exact_expectation": self.exact_expectation,
@@ -268,50 +281,10 @@ class NES(GradientEstimator):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> NES:
         config = dict(config)
-        for name in ("noise", "fitness_shaping"):
+        for name in ("noise_source", "fitness_shaping"):
             if isinstance(config.get(name), dict):
                 config[name] = keras.saving.deserialize_keras_object(config[name])
         return cls(**config)
-
-
-class _Fitness:
-    """The mean negative ELBO of the real examples, with the latent noise held fixed."""
-
-    def __init__(
-        self, model: StructuredVAE, batch: Batch, *, estimator: NES, seed: Seed
-    ):
-        self._model = model
-        self._batch = batch
-        self._exact = estimator.exact_expectation
-        self._weights = model.example_weights(batch)
-        self._count = tf.reduce_sum(self._weights)
-        self._shared = [
-            model.shared_terms(batch, seed=random.fold_in(seed, i) if i else seed)
-            for i in range(estimator.num_latent_samples)
-        ]
-
-    def at_mean(self) -> Tensor:
-        """Evaluates at the model's own parameters, and draws the latent noise."""
-        losses = []
-        for i, shared in enumerate(self._shared):
-            terms = self._terms(shared)
-            losses.append(self._mean(terms.neg_elbo))
-            self._shared[i] = self._model.share_noise(self._batch, terms, shared=shared)
-        return tf.add_n(losses) / len(losses)
-
-    def __call__(self) -> Tensor:
-        losses = [self._mean(self._terms(shared).neg_elbo) for shared in self._shared]
-        return tf.add_n(losses) / len(losses)
-
-    def _terms(self, shared: dict[str, Any]) -> ELBOTerms:
-        if self._exact:
-            return self._model.expected_elbo(self._batch, training=True)
-        return self._model.elbo(self._batch, shared=shared, training=True)
-
-    def _mean(self, values: Tensor) -> Tensor:
-        # A selection, not a product: padding may hold NaN.
-        values = tf.where(self._weights > 0, tf.cast(values, tf.float32), 0.0)
-        return tf.math.divide_no_nan(tf.reduce_sum(values), self._count)
 
 
 def _difference(losses: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ class NoiseTable(NoiseSource):
                 raise ConfigurationError(
                     f"NoiseTable.size must be at least the {size} perturbed "
                     f"parameters, better many times that. Received: {self.size}. "
-                    "Raise NoiseTable.size or use noise='fresh'."
+                    "Raise NoiseTable.size or use noise_source='fresh'."
                 )
         else:
             tf.debugging.assert_less_equal(
@@ -124,14 +124,14 @@ def _round_up(size: Tensor) -> Tensor:
     return (size + unit - 1) // unit * unit
 
 
-def get(noise: str | NoiseSource) -> NoiseSource:
+def get(source: str | NoiseSource) -> NoiseSource:
     """Returns the noise source of a name (`"fresh"`, `"table"`) or the object."""
     named = {"fresh": FreshNormals, "table": NoiseTable}
-    if isinstance(noise, NoiseSource):
-        return noise
-    if noise in named:
-        return named[noise]()
+    if isinstance(source, NoiseSource):
+        return source
+    if source in named:
+        return named[source]()
     raise ConfigurationError(
-        f"NES.noise must be one of {sorted(named)} or a NoiseSource. "
-        f"Received: {noise!r}."
+        f"NES.noise_source must be one of {sorted(named)} or a NoiseSource. "
+        f"Received: {source!r}."
     )

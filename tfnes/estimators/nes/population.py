@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
 from tfnes.estimators.nes.replicas import Replicas
 from tfnes.typing import Tensor
 
-PairFunction = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+PairFunction = Callable[[Tensor, Any], tuple[Tensor, Any]]
 """`(pair, total) -> (losses of the pair, total with its share added)`."""
 
 
@@ -30,12 +31,12 @@ class Population:
         self._shards = replicas.num_shards
         self._rows = -(-num_pairs // self._shards)
 
-    def run(self, function: PairFunction, *, like: Tensor) -> tuple[Tensor, Tensor]:
+    def run(self, function: PairFunction, *, like: Any) -> tuple[Tensor, Any]:
         """Calls `function` once for every pair.
 
         Args:
           function: see `PairFunction`.
-          like: a tensor of the shape and dtype of the total.
+          like: a nest of tensors of the shapes and dtypes of the total.
 
         Returns:
           The losses, `[pairs, 2]` float32, and the total over all pairs.
@@ -48,7 +49,7 @@ class Population:
         losses = tf.reshape(tf.transpose(losses, [1, 0, 2]), [-1, 2])
         return losses[: self._num_pairs], total
 
-    def _one_shard(self, function: PairFunction, like: Tensor, shard: Tensor):
+    def _one_shard(self, function: PairFunction, like: Any, shard: Tensor):
         def body(row, losses, total):
             values, total = function(row * self._shards + shard, total)
             return row + 1, losses.write(row, values), total
@@ -59,34 +60,48 @@ class Population:
         _, losses, total = tf.while_loop(
             lambda row, *_: row < rows,
             body,
-            (tf.constant(0), losses, tf.zeros_like(like)),
+            (tf.constant(0), losses, _zeros(like)),
             parallel_iterations=1,
         )
         return losses.stack(), total
 
-    def _sum_in_turn(self, function: PairFunction, like: Tensor):
+    def _sum_in_turn(self, function: PairFunction, like: Any):
         def body(shard, losses, total):
             values, more = self._one_shard(function, like, shard)
-            return shard + 1, losses.write(shard, values), total + more
+            return shard + 1, losses.write(shard, values), _add(total, more)
 
         losses = tf.TensorArray(tf.float32, self._shards, element_shape=[self._rows, 2])
         _, losses, total = tf.while_loop(
             lambda shard, *_: shard < self._shards,
             body,
-            (tf.constant(0), losses, tf.zeros_like(like)),
+            (tf.constant(0), losses, _zeros(like)),
             parallel_iterations=1,
         )
         return losses.stack(), total
 
-    def _sum_replicas(self, function: PairFunction, like: Tensor):
+    def _sum_replicas(self, function: PairFunction, like: Any):
         losses, totals = tf.map_fn(
             lambda shard: self._one_shard(function, like, shard),
             self._replicas.first_shard + tf.range(self._replicas.local),
-            fn_output_signature=(tf.float32, like.dtype),
+            fn_output_signature=(
+                tf.float32,
+                tf.nest.map_structure(lambda value: value.dtype, like),
+            ),
             parallel_iterations=1,
         )
-        losses, totals = self._replicas.gather(losses), self._replicas.gather(totals)
-        total = tf.zeros_like(like)
+        losses = self._replicas.gather(losses)
+        totals = tf.nest.map_structure(self._replicas.gather, totals)
+        total = _zeros(like)
         for shard in range(self._shards):
-            total += totals[shard]
+            # The loop variable is bound now: the function is called at once.
+            part = tf.nest.map_structure(lambda value, s=shard: value[s], totals)
+            total = _add(total, part)
         return losses, total
+
+
+def _zeros(like: Any) -> Any:
+    return tf.nest.map_structure(tf.zeros_like, like)
+
+
+def _add(total: Any, more: Any) -> Any:
+    return tf.nest.map_structure(tf.add, total, more)

@@ -1,0 +1,72 @@
+"""The loss that NES sees: the negative ELBO of a batch, with the latent noise fixed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from tfnes import random
+from tfnes.typing import Batch, ELBOTerms, Seed, Tensor
+
+if TYPE_CHECKING:
+    from tfnes.models.structured_vae import StructuredVAE
+
+
+class Fitness:
+    """Evaluates the negative ELBO at whatever the model's parameters are just now.
+
+    All evaluations of one update share the latent noise gamma.
+
+    Args:
+      model: what is evaluated, in training mode.
+      batch: named tensors, example axis first.
+      seed: `[2]` int32 key of the update.
+      num_latent_samples: latent draws over which each evaluation averages.
+      exact_expectation: sum over all latents instead.
+    """
+
+    def __init__(
+        self,
+        model: StructuredVAE,
+        batch: Batch,
+        *,
+        seed: Seed,
+        num_latent_samples: int = 1,
+        exact_expectation: bool = False,
+    ):
+        self.model = model
+        self.batch = batch
+        self.weights = model.example_weights(batch)
+        self._exact = exact_expectation
+        self._shared = [
+            model.shared_terms(batch, seed=random.fold_in(seed, i) if i else seed)
+            for i in range(num_latent_samples)
+        ]
+
+    def at_mean(self) -> Tensor:
+        """Evaluates at the mean, `[B]`, and keeps the latent noise for what follows."""
+        losses = []
+        for i, shared in enumerate(self._shared):
+            terms = self._terms(shared)
+            losses.append(self._real(terms.neg_elbo))
+            self._shared[i] = self.model.share_noise(self.batch, terms, shared=shared)
+        return tf.add_n(losses) / len(losses)
+
+    def each(self) -> Tensor:
+        """Returns the loss of each example, `[B]` float32; 0 for padding."""
+        losses = [self._real(self._terms(s).neg_elbo) for s in self._shared]
+        return tf.add_n(losses) / len(losses)
+
+    def mean(self, losses: Tensor) -> Tensor:
+        """Returns the mean of `losses` `[B]` over the real examples, `[]`."""
+        return tf.math.divide_no_nan(tf.reduce_sum(losses), tf.reduce_sum(self.weights))
+
+    def _terms(self, shared: dict[str, Any]) -> ELBOTerms:
+        if self._exact:
+            return self.model.expected_elbo(self.batch, training=True)
+        return self.model.elbo(self.batch, shared=shared, training=True)
+
+    def _real(self, values: Tensor) -> Tensor:
+        # A selection, not a product: padding may hold NaN.
+        return tf.where(self.weights > 0, tf.cast(values, tf.float32), 0.0)

@@ -1,0 +1,122 @@
+"""Where the noise of a population acts: the interface, and noise on the weights.
+
+A `Perturbation` belongs to one batch and one update. It evaluates mirrored pairs, and
+says what each evaluation contributes to the gradient once its fitness has a
+coefficient. The estimator, which makes the coefficients, knows no more of it.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfnes import random
+from tfnes.estimators.nes.fitness import Fitness
+from tfnes.estimators.nes.noise import NoiseSource
+from tfnes.estimators.nes.parameters import FlatParameters
+from tfnes.typing import Seed, Tensor
+
+Contribution = Callable[[Tensor, Tensor], Any]
+"""`(c+, c-) -> share`: what the two evaluations of a pair add to the total.
+
+Both weight the noise w with its own sign: of an evaluation at mu - sigma w that has
+the coefficient c, c- is -c. Noise on the weights gives (c+ + c-) w.
+"""
+
+
+class Perturbation(abc.ABC):
+    """Noise on `variables` of one model, for one batch and one update.
+
+    Attributes:
+      variables: the perturbed variables, in the order of `gradients`.
+      touched: `(table, ids)` of look-up tables; only these rows are perturbed.
+    """
+
+    variables: list[keras.Variable]
+    touched: Sequence[tuple[keras.Variable, Tensor]] = ()
+
+    @abc.abstractmethod
+    def zeros(self) -> Any:
+        """Returns a total, a nest of tensors, of no contributions."""
+
+    @abc.abstractmethod
+    def evaluate(self, pair: Tensor) -> tuple[Tensor, Contribution]:
+        """Evaluates mu + sigma w and mu - sigma w of a pair.
+
+        Args:
+          pair: `[]` int32, keys the noise.
+
+        Returns:
+          The losses of each example, `[2, B]`, and the pair's contribution. It may be
+          called with coefficients `[]` (one for the batch).
+        """
+
+    @abc.abstractmethod
+    def gradients(self, total: Any) -> list[Tensor]:
+        """Returns 1 / sigma times the sum of coefficients times noise, a variable each.
+
+        Args:
+          total: a sum of contributions, scaled by any number.
+        """
+
+
+class WeightNoise(Perturbation):
+    """One normal for each parameter, the same for all examples: Algorithm 1.
+
+    Args:
+      fitness: what is evaluated.
+      variables: the variables to perturb.
+      source: draws the normals.
+      seed: `[2]` int32 key of the update.
+      sigma: standard deviation, `[]` or one for each entry of the flat vector.
+    """
+
+    def __init__(
+        self,
+        fitness: Fitness,
+        variables: Sequence[keras.Variable],
+        *,
+        source: NoiseSource,
+        seed: Seed,
+        sigma: float | Tensor,
+    ):
+        touched = fitness.model.touched_rows(fitness.batch)
+        self.parameters = FlatParameters(variables, touched)
+        self.variables = self.parameters.variables
+        self.touched = self.parameters.touched
+        self._fitness = fitness
+        self._source = source
+        self._size = self.parameters.size
+        noise_seed = random.fold_in(seed, int(random.Stream.PARAMETER_NOISE))
+        self._prepared = source.prepare(self._size, seed=noise_seed)
+        self._mean = self.parameters.values()
+        self._sigma = tf.cast(sigma, self._mean.dtype)
+
+    def zeros(self):
+        return tf.zeros_like(self._mean)
+
+    def step(self, pair: Tensor) -> Tensor:
+        """Returns sigma w of a pair, flat."""
+        draw = self._source.draw(self._prepared, pair, size=self._size)
+        return tf.cast(draw, self._mean.dtype) * self._sigma
+
+    def evaluate(self, pair):
+        step = self.step(pair)
+        losses = tf.stack([self._at(self._mean + step), self._at(self._mean - step)])
+        return losses, lambda plus, minus: tf.cast(plus + minus, step.dtype) * step
+
+    def again(self, pair: Tensor, coefficient: Tensor) -> Tensor:
+        """Returns the contribution of a pair evaluated before, its noise drawn anew."""
+        return tf.cast(coefficient, self._mean.dtype) * self.step(pair)
+
+    def gradients(self, total):
+        # `total` holds sums of sigma w, hence sigma once more than in Eq. 6.
+        return self.parameters.gradients(total / (self._sigma * self._sigma))
+
+    def _at(self, flat: Tensor) -> Tensor:
+        with keras.StatelessScope(self.parameters.assignments(flat)):
+            return self._fitness.each()
