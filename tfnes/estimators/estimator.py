@@ -40,6 +40,13 @@ class GradientEstimator(tf.__internal__.tracking.AutoTrackable, abc.ABC):
           UnsupportedStructureError: if the model's structure lacks an ability.
         """
 
+    def build_state(self, model: StructuredVAE) -> None:  # noqa: B027
+        """Creates the state whose shape depends on the model's variables.
+
+        Called once these exist, before the first update and before a saved state is
+        restored; called again, it leaves what there is alone.
+        """
+
     def metric_names(self, model: StructuredVAE) -> Sequence[str]:
         """Returns the keys of `GradientEstimate.metrics`, where known in advance.
 

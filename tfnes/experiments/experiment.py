@@ -129,9 +129,8 @@ class Experiment:
 
     def _build(self) -> None:
         self.model.adapt(self.dataset)
-        if not self.model.built:
-            data = self._evaluation_data(self.monitor_split)
-            self.model.build(next(iter(data)))
+        data = self._evaluation_data(self.monitor_split)
+        self.model.build(next(iter(data)))
         trainable = sum(math.prod(v.shape) for v in self.model.trainable_variables)
         LOGGER.info(
             "%s: %s trainable parameters.", type(self.model).__name__, f"{trainable:,}"

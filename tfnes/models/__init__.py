@@ -8,6 +8,7 @@
 * `nri_encoder`, `nri_decoder`: its parts.
 * `layers`: what the models need and Keras lacks.
 * `structured_vae`: the base class, the ELBO.
+* `dependencies`: which variables a part of a model depends on.
 * `trainable`: `fit`, `evaluate`, `predict` and saving; `progress`, `update` and
   `replication`: its parts.
 """

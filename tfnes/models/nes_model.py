@@ -121,9 +121,7 @@ class NESModel(TrainableModel):
         return self.network(batch, training=training)
 
     def build(self, batch):
-        if self.network.built:
-            self._progress.spec = None
-        else:
+        if not self.network.built:
             super().build(batch)
 
     def features(self, data):

@@ -16,7 +16,8 @@ class Progress:
     """What `fit` and `evaluate` show; a plain object, so that Keras does not save it.
 
     Attributes:
-      spec: shapes and dtypes of the batch that the model was built with.
+      spec: shapes and dtypes of the first batch that the model has seen, by name.
+      dependencies: ids of the variables that encoder and decoder read, once known.
       mode: the kind of the latest step, `"train"` or `"test"`.
       names: of the means that each kind of step shows.
       means: by name.
@@ -25,10 +26,22 @@ class Progress:
 
     def __init__(self):
         self.spec: dict[str, Any] | None = None
+        self.dependencies: dict[str, Any] | None = None
         self.mode = "train"
         self.names: dict[str, list[str]] = {"train": [], "test": []}
         self.means: dict[str, keras.metrics.Mean] = {}
         self.metrics: list[keras.metrics.Metric] = []
+
+    def see(self, batch: Any) -> None:
+        """Keeps shapes and dtypes of the first batch, the first axis left open."""
+        if self.spec is None and isinstance(batch, dict):
+            self.spec = {
+                key: (
+                    [None, *tuple(value.shape)[1:]],
+                    tf.as_dtype(value.dtype).name,
+                )
+                for key, value in batch.items()
+            }
 
     def compile(
         self,

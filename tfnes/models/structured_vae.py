@@ -9,6 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfnes import random
+from tfnes.errors import ConfigurationError
+from tfnes.models.dependencies import dependent_variables
 from tfnes.models.trainable import TrainableModel
 from tfnes.structures.structure import Structure
 from tfnes.typing import Batch, ELBOTerms, Seed, Tensor
@@ -100,6 +102,55 @@ class StructuredVAE(TrainableModel):
     def elbo_variables(self) -> list[keras.Variable]:
         """The trainable variables on which the negative ELBO depends."""
         return self.trainable_variables
+
+    @property
+    def encoder_variables(self) -> list[keras.Variable]:
+        """Those of `elbo_variables` on which the log-potentials depend.
+
+        Like `decoder_variables` found by a trace, whether there is a gradient or not;
+        known once the model has seen a batch.
+        """
+        return self._which("encoder")
+
+    @property
+    def decoder_variables(self) -> list[keras.Variable]:
+        """Those on which the ELBO depends at given log-potentials and latent.
+
+        What log p(x|z) reads, and the parameters of a prior where the KL has some. A
+        variable that the encoder reads too (tied weights) is in both lists.
+        """
+        return self._which("decoder")
+
+    def _which(self, part: str) -> list[keras.Variable]:
+        spec = self.batch_spec
+        if spec is None:
+            raise ConfigurationError(
+                f"{self.name}.{part}_variables are found by a trace, which needs the "
+                "shapes of a batch, and the model has seen none yet. Call "
+                "model.build(batch) before."
+            )
+        every = self.variables
+        known = self._progress.dependencies
+        if known is None or known["all"] != [id(variable) for variable in every]:
+            self._progress.dependencies = known = self._trace_dependencies(spec)
+        return [v for v in self.elbo_variables if id(v) in known[part]]
+
+    def _trace_dependencies(self, spec: Batch) -> dict[str, Any]:
+        def elbo(batch, log_potentials, latent):
+            lengths = batch.get("lengths")
+            kl = self.kl_divergence(log_potentials, latent, lengths=lengths)
+            return kl - self.log_likelihood(batch, latent, training=True)
+
+        every = self.variables
+        encoder, potentials = dependent_variables(
+            lambda batch: self.encode(batch, training=True), every, [spec]
+        )
+        decoder, _ = dependent_variables(elbo, every, [spec, potentials, potentials])
+        return {
+            "all": [id(variable) for variable in every],
+            "encoder": {id(variable) for variable in encoder},
+            "decoder": {id(variable) for variable in decoder},
+        }
 
     # The ELBO ------------------------------------------------------------------------
 

@@ -86,6 +86,7 @@ class TrainableModel(keras.Model):
     def __call__(self, batch: Batch, *args, **kwargs):
         if not self.built:
             self.build(batch)
+        self._progress.see(batch)
         return super().__call__(batch, *args, **kwargs)
 
     def build(self, batch: Batch) -> None:
@@ -95,23 +96,35 @@ class TrainableModel(keras.Model):
           batch: named tensors, or anything with `shape` and `dtype`; the first axis
             counts for nothing.
         """
+        self._progress.see(batch)
+        if self.built:
+            return
         spec = tf.nest.map_structure(
             lambda value: tf.TensorSpec([None, *tuple(value.shape)[1:]], value.dtype),
             batch,
         )
-        if isinstance(spec, dict):
-            self._progress.spec = {
-                key: ([None, *value.shape.as_list()[1:]], value.dtype.name)
-                for key, value in spec.items()
-            }
         # The scope puts off the initial values until after the trace, where the
         # distribution strategy places them.
         with tf.init_scope(), keras.StatelessScope():
             tf.function(self.trace, autograph=False).get_concrete_function(spec)
 
+    @property
+    def batch_spec(self) -> dict[str, tf.TensorSpec] | None:
+        """Shapes and dtypes of a batch; None before the model has seen one."""
+        spec = self._progress.spec
+        if spec is None:
+            return None
+        return {
+            key: tf.TensorSpec(shape, dtype) for key, (shape, dtype) in spec.items()
+        }
+
     def _ensure_built(self, batch: Batch) -> None:
         if not self.built:
             self.build(batch)
+        self._progress.see(batch)
+        if self.estimator is not None:
+            with tf.init_scope():
+                self.estimator.build_state(self)
         if self.optimizer is not None and not self.optimizer.built:
             with tf.init_scope():
                 self.optimizer.build(self.optimized_variables)
@@ -147,12 +160,8 @@ class TrainableModel(keras.Model):
         return {"batch": self._progress.spec} if self._progress.spec else None
 
     def build_from_config(self, config: dict[str, Any]) -> None:
-        self.build(
-            {
-                key: tf.TensorSpec(shape, dtype)
-                for key, (shape, dtype) in config["batch"].items()
-            }
-        )
+        self._progress.spec = config["batch"]
+        self.build(self.batch_spec)
 
     # Keras ---------------------------------------------------------------------------
 
@@ -188,6 +197,8 @@ class TrainableModel(keras.Model):
         if seed is not None:
             self.seed = seed
         estimator.build(self)
+        if self.built:
+            estimator.build_state(self)
         self.estimator = estimator
         self._progress.compile(
             train=[self.loss_name, *estimator.metric_names(self)],
