@@ -61,6 +61,7 @@ setup(
             "tfnes-train = tfnes.train:main",
             "tfnes-evaluate = tfnes.evaluate:main",
             "tfnes-predict = tfnes.predict:main",
+            "tfnes-reproduce = tfnes.reproduce:main",
         ]
     },
     classifiers=[

@@ -13,6 +13,7 @@ catalog.register_all()
 
 ROOT = pathlib.Path(tfnes.__file__).parents[1] / "gin_configs"
 TOP = sorted(path.name for path in ROOT.glob("*.gin"))
+PAPER = sorted(path.name for path in (ROOT / "papers/berliner2022").glob("*.gin"))
 TREEBANKS = sorted(path.name for path in (ROOT / "datasets").glob("ud_*.gin"))
 
 
@@ -30,6 +31,26 @@ def test_top_level_configuration_is_complete(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     assert text.startswith("# ")
     assert "overridden" in text
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_configuration_of_the_paper_is_complete(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    configuration.parse([f"gin_configs/papers/berliner2022/{name}"])
+    for argument in ("model", "phases"):
+        assert configuration.train_argument(argument, None) is not None
+    text = (ROOT / "papers/berliner2022" / name).read_text(encoding="utf-8")
+    assert "overridden" in text
+    if "--data_dir" in text:
+        # It gets as far as looking for the files, which are not there.
+        status = main(
+            [
+                f"--gin_file=gin_configs/papers/berliner2022/{name}",
+                f"--data_dir={tmp_path}",
+                "--smoke",
+            ]
+        )
+        assert status == tfnes.errors.MissingDataError.exit_code
 
 
 @pytest.mark.parametrize("name", TREEBANKS)

@@ -22,7 +22,7 @@ LAYERS = (
     ("datasets", "metrics", "plotting"),
     ("callbacks", "testing"),
     ("experiments",),
-    ("train", "evaluate", "predict"),
+    ("train", "evaluate", "predict", "reproduce"),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # Leaves: what they may import beside the foundations.

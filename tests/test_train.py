@@ -14,7 +14,7 @@ import tfnes.train
 ROOT = pathlib.Path(tfnes.__file__).parents[1]
 
 
-@pytest.mark.parametrize("program", ["train", "evaluate", "predict"])
+@pytest.mark.parametrize("program", ["train", "evaluate", "predict", "reproduce"])
 def test_help_comes_at_once_and_without_tensorflow(program):
     code = (
         "import sys, time\n"
@@ -37,7 +37,7 @@ def test_help_comes_at_once_and_without_tensorflow(program):
     assert seconds < 3
 
 
-@pytest.mark.parametrize("program", ["train", "evaluate", "predict"])
+@pytest.mark.parametrize("program", ["train", "evaluate", "predict", "reproduce"])
 def test_bin_runs_the_program(program):
     script = ROOT / "bin" / program
     if not script.exists():

@@ -9,6 +9,7 @@ Names are imported when they are first used, so `import tfnes` is cheap.
 * `datasets`, `metrics`, `callbacks`, `plotting`: what training needs around it.
 * `experiments`: run directories, phases, configurations, result tables.
 * `train`, `evaluate`, `predict`: the programs, and `train.train` for Python.
+* `reproduce`: the program that makes the tables and figures of the paper.
 * `theory`: the convergence bounds of Lemma 1 and Theorem 1 as functions.
 * `testing`: checks for structures, estimators and models of one's own.
 * `random`, `errors`, `typing`, `registration`: foundations.
@@ -34,6 +35,7 @@ _MODULES = (
     "predict",
     "random",
     "registration",
+    "reproduce",
     "solvers",
     "structures",
     "testing",

@@ -94,3 +94,19 @@ def test_exact_gradient_learns():
     before = np.mean(model.expected_elbo(batch).neg_elbo)
     model.fit(data, shuffle=False, verbose=0)
     assert np.mean(model.expected_elbo(batch).neg_elbo) < before - 1
+
+
+def test_evaluation_shows_three_forms_of_the_elbo():
+    model, batch = model_and_batch()
+    model.compile(keras.optimizers.Adam(), tfnes.estimators.Exact(), seed=5)
+    losses = model.test_losses(batch, seed=random.make_seed(1))
+    np.testing.assert_allclose(
+        losses["expected_neg_elbo"], model.expected_elbo(batch).neg_elbo, rtol=1e-5
+    )
+    sampled = model.elbo(batch, seed=random.make_seed(1))
+    np.testing.assert_allclose(losses["neg_elbo"], sampled.neg_elbo, rtol=1e-5)
+    codes = tf.one_hot(tf.argmax(sampled.log_potentials, axis=1), 3)
+    likeliest = sampled.kl - model.log_likelihood(batch, codes)
+    np.testing.assert_allclose(losses["argmax_neg_elbo"], likeliest, rtol=1e-5)
+    results = model.evaluate(tf.data.Dataset.from_tensors(batch), verbose=0)
+    assert len(results) == len(model.test_names)

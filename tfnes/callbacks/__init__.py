@@ -2,13 +2,21 @@
 
 * `throughput`: `Throughput`, examples and evaluations a second, in the progress bar.
 * `split_evaluation`: `SplitEvaluation`, metrics of further splits at each epoch's end.
+* `smoothing_gap`: `SmoothingGap`, distance of the loss to its Gaussian smoothing.
 * `scalars`: `Scalars`, TensorBoard scalars under readable names, by update.
 * `tree_pictures`: `TreePictures`, predicted beside gold trees in TensorBoard.
 """
 
 from tfnes.callbacks.scalars import Scalars
+from tfnes.callbacks.smoothing_gap import SmoothingGap
 from tfnes.callbacks.split_evaluation import SplitEvaluation
 from tfnes.callbacks.throughput import Throughput
 from tfnes.callbacks.tree_pictures import TreePictures
 
-__all__ = ["Scalars", "SplitEvaluation", "Throughput", "TreePictures"]
+__all__ = [
+    "Scalars",
+    "SmoothingGap",
+    "SplitEvaluation",
+    "Throughput",
+    "TreePictures",
+]

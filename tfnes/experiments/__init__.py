@@ -14,6 +14,7 @@
 * `evaluation`: metrics of a model, and of simple baselines, on the splits of a dataset.
 * `results`: the result table.
 * `smoke`: a provider cut down to a few examples.
+* `reproduce`: the tables and figures of the paper.
 * `interruption`: stops at the end of an update when a signal asks for it.
 """
 

@@ -4,6 +4,7 @@ Their `update_state` takes a batch and what `model.predict_batch(batch)` returne
 
 * `attachment`: `UAS` and `LAS` of dependency trees, as the official UD scorer.
 * `branching`: right- and left-branching trees, which need no model, and their UAS.
+* `codes`: `UsedCodes`, how many categories a categorical latent uses.
 * `edges`: `EdgeF1`, `EdgePrecision` and `EdgeRecall` of undirected graphs.
 * `graph_baselines`: what graphs and trajectories score without any model.
 * `image_baselines`: what binary images score without any model.
@@ -16,6 +17,7 @@ from tfnes.metrics.branching import (
     left_branching_heads,
     right_branching_heads,
 )
+from tfnes.metrics.codes import UsedCodes
 from tfnes.metrics.edges import EdgeF1, EdgePrecision, EdgeRecall
 from tfnes.metrics.graph_baselines import (
     CopyLastFrame,
@@ -36,6 +38,7 @@ __all__ = [
     "EdgeRecall",
     "OutputMean",
     "RandomGraph",
+    "UsedCodes",
     "cluster_neg_elbo",
     "copy_last_frame_elbo",
     "left_branching_heads",

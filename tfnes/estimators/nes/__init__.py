@@ -7,6 +7,7 @@
 * `noise`: where the Gaussian noise comes from.
 * `population`: the loop over the pairs, summed in a fixed order.
 * `fitness_shaping`: what is made of the population's losses.
+* `smoothing`: the smoothed loss g beside the loss k.
 * `replicas`: the population over the replicas of a `tf.distribute` strategy.
 """
 

@@ -1,0 +1,12 @@
+"""The tables and figures of Berliner et al. (2022), each by one command.
+
+* `studies`: which there are, by name.
+* `study`: what a table or a figure is: runs, a rule for further runs, a report.
+* `runs`: one run of training, or of a function, in a process and directory of its own.
+* `runner`: makes the runs: skips, resumes, in parallel, goes on when one fails.
+* `worker`: the process that calls one function.
+* `report`: results as JSON, Markdown and pictures.
+* `curves`: line plots.
+* `images`: what the studies of the unstructured VAE share (Appendix B).
+* `figure4`, `figure3`, `table3`: the unstructured VAE.
+"""

@@ -1,0 +1,96 @@
+"""Line plots of several methods, with the spread over seeds and lines to compare."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+COLORS = ("#1f4e79", "#c0392b", "#2e8b57", "#b8860b", "#6a3d9a", "#555555", "#008b8b")
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """One run's y against x."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """One pair of axes.
+
+    Attributes:
+      title: above.
+      x_label: below.
+      y_label: at the left.
+      curves: for each label the curves of its seeds; they share one color.
+      levels: horizontal lines by label, what needs no training.
+      y_limits: of the axis; None: as the curves need.
+      log_x: whether x is on a logarithmic scale.
+      log_y: whether y is.
+    """
+
+    title: str
+    x_label: str
+    y_label: str
+    curves: Mapping[str, Sequence[Curve]]
+    levels: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    y_limits: tuple[float, float] | None = None
+    log_x: bool = False
+    log_y: bool = False
+
+
+def draw_panels(panels: Sequence[Panel], *, columns: int, size: float = 3.6) -> Any:
+    """Returns a matplotlib figure of the panels, row by row.
+
+    Labels have the same color in all panels.
+
+    Args:
+      panels: at least one.
+      columns: panels in a row.
+      size: width of a panel in inches.
+    """
+    from tfnes.plotting.figures import new_figure
+
+    rows = -(-len(panels) // columns)
+    figure = new_figure(size * columns, 0.8 * size * rows)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    labels = list(dict.fromkeys(label for p in panels for label in p.curves))
+    color = {label: COLORS[i % len(COLORS)] for i, label in enumerate(labels)}
+    for ax, panel in zip(axes, panels, strict=False):
+        _draw(ax, panel, color)
+    for ax in axes[len(panels) :]:
+        ax.axis("off")
+    figure.tight_layout()
+    return figure
+
+
+def _draw(ax: Any, panel: Panel, color: Mapping[str, str]) -> None:
+    for label, curves in panel.curves.items():
+        for i, curve in enumerate(curves):
+            ax.plot(
+                curve.x,
+                curve.y,
+                color=color[label],
+                linewidth=1.1,
+                marker="." if len(curve.x) < 3 else None,
+                alpha=0.8,
+                label=label if i == 0 else None,
+            )
+    for i, (label, level) in enumerate(panel.levels.items()):
+        style = ("--", ":", "-.")[i % 3]
+        ax.axhline(level, color="#7f8c8d", linestyle=style, linewidth=1, label=label)
+    ax.set_title(panel.title, fontsize=9)
+    ax.set_xlabel(panel.x_label, fontsize=8)
+    ax.set_ylabel(panel.y_label, fontsize=8)
+    ax.tick_params(labelsize=7)
+    if panel.log_x:
+        ax.set_xscale("log")
+    if panel.log_y:
+        ax.set_yscale("log")
+    if panel.y_limits is not None:
+        ax.set_ylim(*panel.y_limits)
+    if any(panel.curves.values()) or panel.levels:
+        ax.legend(fontsize=6, frameon=False)

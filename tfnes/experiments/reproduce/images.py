@@ -1,0 +1,320 @@
+"""What the studies of the unstructured VAE share: settings, runs, trivial solutions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tfnes.experiments.reproduce.curves import Curve
+from tfnes.experiments.reproduce.report import Mean
+from tfnes.experiments.reproduce.runs import (
+    FunctionRun,
+    Result,
+    Run,
+    Settings,
+    TrainingRun,
+)
+
+FOLDER = "gin_configs/papers/berliner2022"
+DATASETS = ("fashion_mnist", "kmnist", "omniglot")
+TITLES = {
+    "mnist": "MNIST",
+    "fashion_mnist": "Fashion-MNIST",
+    "kmnist": "KMNIST",
+    "omniglot": "Omniglot",
+}
+OBJECTIVE = "expected_neg_elbo"
+ARGMAX = "argmax_neg_elbo"
+BATCH_SIZE = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """Sizes at which the studies are run.
+
+    Attributes:
+      hidden_units: width of encoder and decoder (alpha of Appendix B).
+      epochs: of every run.
+      num_train: images of the official training split; None: all.
+      seeds: of every setting that is reported.
+      learning_rates: tried with the first seed for `search_epochs` epochs; the best
+        on validation is used.
+      search_epochs: see there.
+    """
+
+    hidden_units: int
+    epochs: int
+    num_train: int | None
+    seeds: tuple[int, ...]
+    learning_rates: tuple[float, ...]
+    search_epochs: int = 0
+
+    @property
+    def text(self) -> str:
+        """The setting in words."""
+        images = "all local images" if self.num_train is None else ""
+        images = images or f"the first {self.num_train:,} local images"
+        rates = ", ".join(f"{rate:g}" for rate in self.learning_rates)
+        tried = "constant learning rate"
+        if len(self.learning_rates) > 1:
+            tried = (
+                f"learning rate chosen for each row on validation, after "
+                f"{self.search_epochs} epochs of the first seed, among"
+            )
+        return (
+            f"Width {self.hidden_units}, {self.epochs} epochs, batch {BATCH_SIZE}, "
+            f"Adam, {tried} {rates}; {images} of the official training split, a sixth "
+            f"of them for validation; the official test split as far as it is there; "
+            f"seeds {', '.join(map(str, self.seeds))}."
+        )
+
+
+SCALES = {
+    "paper": Scale(
+        hidden_units=300,
+        epochs=300,
+        num_train=None,
+        seeds=(0, 1, 2),
+        learning_rates=(1e-3,),
+    ),
+    "cpu": Scale(
+        hidden_units=300,
+        epochs=20,
+        num_train=8000,
+        seeds=(0, 1, 2),
+        learning_rates=(1e-3, 3e-3, 1e-2, 3e-2),
+        search_epochs=5,
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A way to learn the unstructured VAE.
+
+    Attributes:
+      label: shown in tables and plots.
+      key: part of the name of its runs.
+      config: its gin file, in the paper's folder.
+      bindings: further bindings.
+    """
+
+    label: str
+    key: str
+    config: str
+    bindings: tuple[str, ...] = ()
+
+
+def nes(*, population_size: int = 300, sigma: float = 0.1) -> Method:
+    """Returns NES as the paper has it."""
+    return Method(
+        label=f"NES (N = {population_size}, σ = {sigma:g})",
+        key=f"nes-n{population_size}-sigma{sigma:g}",
+        config="figure4_nes",
+        bindings=(f"POPULATION_SIZE = {population_size}", f"SIGMA = {sigma:g}"),
+    )
+
+
+UNBIASED = Method("UNBIASED (exact gradient)", "unbiased", "figure4_unbiased")
+ANNEALED = Method(
+    "Gumbel-softmax, annealed", "gumbel_softmax-annealed", "figure4_gumbel_softmax"
+)
+
+
+def training_run(
+    method: Method, images: str, *, scale: Scale, learning_rate: float, seed: int
+) -> TrainingRun:
+    """Returns the run of a method on a data set."""
+    name = (
+        f"images-{images}-{method.key}-width{scale.hidden_units}"
+        f"-epochs{scale.epochs}-rate{learning_rate:g}-seed{seed}"
+    )
+    bindings = [
+        f"IMAGES = {images!r}",
+        f"EPOCHS = {scale.epochs}",
+        f"BATCH_SIZE = {BATCH_SIZE}",
+        f"HIDDEN_UNITS = {scale.hidden_units}",
+        f"LEARNING_RATE = {learning_rate:g}",
+        f"BinarizedImages.num_train = {scale.num_train}",
+        *method.bindings,
+    ]
+    return TrainingRun(
+        name=name,
+        gin_files=(f"{FOLDER}/{method.config}.gin",),
+        bindings=tuple(bindings),
+        seed=seed,
+        needs_data=True,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A method on a data set, with the learning rate chosen on validation.
+
+    The first seed is run at every rate for a few epochs, then all seeds at the best.
+
+    Attributes:
+      method: the method.
+      images: name of the data set.
+      scale: the sizes.
+      like: another cell, whose learning rate is taken; None: its own.
+    """
+
+    method: Method
+    images: str
+    scale: Scale
+    like: Cell | None = None
+
+    def runs(self, results: Mapping[str, Result | None]) -> list[Run]:
+        """Returns the runs that are needed, as far as the results so far tell."""
+        return [*self._searched(), *self._chosen(results)]
+
+    def is_open(self, results: Mapping[str, Result | None]) -> bool:
+        """Returns whether runs are still to be made."""
+        return any(run.name not in results for run in self.runs(results))
+
+    def rate(self, results: Mapping[str, Result | None]) -> float | None:
+        """Returns the learning rate that is best on validation; None: not yet known."""
+        if self.like is not None:
+            return self.like.rate(results)
+        rates = self.scale.learning_rates
+        if len(rates) == 1:
+            return rates[0]
+        found = {}
+        for rate, run in zip(rates, self._searched(), strict=True):
+            if run.name not in results:
+                return None
+            if results[run.name] is not None:
+                scores = results[run.name]["scores"]["validation"]
+                found[rate] = scores[OBJECTIVE]
+        return min(found, key=found.get) if found else None
+
+    def found(self, results: Mapping[str, Result | None]) -> list[Result]:
+        """Returns the results of all seeds at the best rate that are there."""
+        found = [results.get(run.name) for run in self._chosen(results)]
+        return [result for result in found if result is not None]
+
+    def _searched(self) -> list[Run]:
+        if self.like is not None:
+            return self.like._searched()
+        rates = self.scale.learning_rates
+        if len(rates) == 1:
+            return []
+        short = dataclasses.replace(self.scale, epochs=self.scale.search_epochs)
+        seed = self.scale.seeds[0]
+        return [self._run(rate, seed, short) for rate in rates]
+
+    def _chosen(self, results: Mapping[str, Result | None]) -> list[Run]:
+        rate = self.rate(results)
+        if rate is None:
+            return []
+        return [self._run(rate, seed, self.scale) for seed in self.scale.seeds]
+
+    def _run(self, rate: float, seed: int, scale: Scale) -> TrainingRun:
+        return training_run(
+            self.method, self.images, scale=scale, learning_rate=rate, seed=seed
+        )
+
+
+def scale_of(settings: Settings) -> Scale:
+    """Returns the sizes that the flags ask for; a smoke run has one seed, one rate."""
+    scale = SCALES[settings.scale]
+    if settings.smoke:
+        return dataclasses.replace(
+            scale, seeds=scale.seeds[:1], learning_rates=scale.learning_rates[:1]
+        )
+    return scale
+
+
+def trivial_run(images: str, *, scale: Scale, settings: Settings) -> FunctionRun:
+    """Returns the run that scores what needs no network."""
+    used = "all" if scale.num_train is None else scale.num_train
+    return FunctionRun(
+        name=f"images-{images}-trivial-{used}",
+        function="tfnes.experiments.reproduce.images:trivial_solutions",
+        arguments={
+            "images": images,
+            "num_train": scale.num_train,
+            "data_dir": settings.data_dir,
+        },
+    )
+
+
+def trivial_solutions(
+    images: str, *, num_train: int | None, data_dir: str | None
+) -> dict[str, Any]:
+    """Returns test -ELBOs of one mean image and of ten clusters, and the data's size.
+
+    The mean image is what a model scores that tells its decoder nothing (its KL is 0);
+    the clusters are about what ten codes can reach.
+    """
+    from tfnes.datasets import BinarizedImages
+    from tfnes.metrics import cluster_neg_elbo, mean_image_neg_elbo
+
+    data = BinarizedImages(name=images, num_train=num_train, data_dir=data_dir)
+    train, test = (data.arrays(split)[0] for split in ("train", "test"))
+    return {
+        "mean_image": mean_image_neg_elbo(train, test),
+        "clusters": cluster_neg_elbo(train, test, num_clusters=10),
+        "num_train": len(train),
+        "num_test": len(test),
+        "describe": data.describe(),
+    }
+
+
+def test_mean(results: Sequence[Result], metric: str, digits: int = 1) -> Mean:
+    """Returns the mean over seeds of a test metric."""
+    return Mean.of([r["scores"]["test"].get(metric) for r in results], digits)
+
+
+def is_collapsed(result: Result, mean_image: float | None) -> bool:
+    """Returns whether a run learned no code: one code, or no better than one image."""
+    scores = result["scores"]["test"]
+    if scores.get("used_codes", 0) <= 1:
+        return True
+    # Sending all to one code costs a KL of up to log 10 and gains nothing.
+    return mean_image is not None and scores[OBJECTIVE] >= mean_image
+
+
+def collapsed_text(results: Sequence[Result], mean_image: float | None) -> str:
+    """Returns "no", or how many of the runs collapsed."""
+    count = sum(is_collapsed(result, mean_image) for result in results)
+    return f"**{count} of {len(results)}**" if count else "no"
+
+
+def epoch_curve(result: Result, metric: str) -> Curve:
+    """Returns a metric against epochs."""
+    rows = [row for row in result["history"] if metric in row]
+    return Curve([row["epoch"] for row in rows], [row[metric] for row in rows])
+
+
+def seconds_curve(result: Result, metric: str) -> Curve:
+    """Returns a metric against seconds spent in updates, evaluation not counted."""
+    x, y, total, step = [], [], 0.0, 0
+    for row in result["history"]:
+        rate = row.get("examples/s")
+        if rate:
+            total += (row["step"] - step) * BATCH_SIZE / rate
+            step = row["step"]
+        if metric in row and rate:
+            x.append(total)
+            y.append(row[metric])
+    return Curve(x, y)
+
+
+def update_milliseconds(result: Result) -> float | None:
+    """Returns the median time of an update over the epochs."""
+    rates = sorted(r["examples/s"] for r in result["history"] if r.get("examples/s"))
+    return 1e3 * BATCH_SIZE / rates[len(rates) // 2] if rates else None
+
+
+def count_parameters(hidden_units: int) -> int:
+    """Returns the parameters of the unstructured VAE with ten codes on 784 pixels.
+
+    Example:
+
+        >>> [count_parameters(width) for width in (16, 512)]
+        [26234, 814874]
+    """
+    return (785 + 10 + 11 + 784) * hidden_units + 10 + 784

@@ -1,0 +1,20 @@
+"""The studies by name; a module is imported when its study is asked for."""
+
+from __future__ import annotations
+
+import importlib
+
+from tfnes.experiments.reproduce.study import Study
+
+STUDIES = {
+    "table3": ("Table3", "how many NES samples a larger network needs"),
+    "figure3": ("Figure3", "|g - k| during training; bounded losses"),
+    "figure4": ("Figure4", "the unstructured VAE on three data sets of images"),
+}
+"""Class and a line of description by name."""
+
+
+def load(name: str) -> type[Study]:
+    """Returns the class of a study."""
+    module = importlib.import_module(f"tfnes.experiments.reproduce.{name}")
+    return getattr(module, STUDIES[name][0])
