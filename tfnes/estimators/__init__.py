@@ -7,6 +7,7 @@
 * `evaluation`: what estimators share: latent noise, means, finiteness.
 * `exact`: the exact gradient, by enumeration of the latents.
 * `nes`: Natural Evolution Strategies; the model is only evaluated.
+* `hybrid`: `nes` for the encoder, back-propagation for the decoder.
 * `supervised`: back-propagation of the model's supervised loss.
 """
 
@@ -19,6 +20,7 @@ from tfnes.estimators.control_variates import (
 from tfnes.estimators.estimator import GradientEstimator
 from tfnes.estimators.exact import Exact
 from tfnes.estimators.gumbel_softmax import AnnealedTemperature, GumbelSoftmax
+from tfnes.estimators.hybrid import HybridNES
 from tfnes.estimators.nes import NES, CenteredRanks, FreshNormals, NoiseTable, ZScore
 from tfnes.estimators.nvil import NVIL
 from tfnes.estimators.pathwise import PathwiseEstimator
@@ -42,6 +44,7 @@ __all__ = [
     "FreshNormals",
     "GradientEstimator",
     "GumbelSoftmax",
+    "HybridNES",
     "LeaveOneOut",
     "NoiseTable",
     "PathwiseEstimator",

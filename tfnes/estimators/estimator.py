@@ -40,7 +40,7 @@ class GradientEstimator(tf.__internal__.tracking.AutoTrackable, abc.ABC):
           UnsupportedStructureError: if the model's structure lacks an ability.
         """
 
-    def build_state(self, model: StructuredVAE) -> None:  # noqa: B027
+    def build_state(self, model: StructuredVAE) -> None:
         """Creates the state whose shape depends on the model's variables.
 
         Called once these exist, before the first update and before a saved state is
@@ -99,7 +99,7 @@ class GradientEstimator(tf.__internal__.tracking.AutoTrackable, abc.ABC):
         for _, value in sorted(vars(self).items()):
             if isinstance(value, keras.Variable):
                 found.append(value)
-            elif isinstance(value, keras.layers.Layer):
+            elif isinstance(value, (keras.layers.Layer, GradientEstimator)):
                 found.extend(value.variables)
         return found
 

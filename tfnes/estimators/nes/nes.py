@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -169,6 +169,7 @@ class NES(GradientEstimator):
         *,
         seed: Seed,
         variables: Sequence[keras.Variable] | None = None,
+        make_fitness: Callable[..., Fitness] = Fitness,
     ) -> GradientEstimate:
         """Returns loss, gradients and metrics for one batch.
 
@@ -177,6 +178,7 @@ class NES(GradientEstimator):
           batch: named tensors, example axis first.
           seed: `[2]` int32 key of this update.
           variables: what is perturbed; None: `model.elbo_variables`.
+          make_fitness: makes what evaluates the members.
         """
         variables = model.elbo_variables if variables is None else list(variables)
         if not variables:
@@ -187,7 +189,7 @@ class NES(GradientEstimator):
         device = tf.convert_to_tensor(variables[0]).device
         replicas = Replicas(num_shards=self.num_shards, device=device)
         batch = replicas.gather_batch(batch)
-        fitness = Fitness(
+        fitness = make_fitness(
             model,
             batch,
             seed=seed,
