@@ -145,8 +145,6 @@ class _Process:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=_environment(settings.jobs),
-                # A signal from the terminal reaches it through us, once.
-                start_new_session=True,
             )
 
     def has_ended(self) -> bool:
@@ -164,7 +162,9 @@ class _Process:
     def finish(self, number: int) -> None:
         """Hands on a signal, and waits until the state is saved."""
         if self.process.poll() is None:
-            self.process.send_signal(number)
+            # A second signal would stop it before that.
+            if not _reached_all(number):
+                self.process.send_signal(number)
             self.process.wait()
 
     def kill(self) -> None:
@@ -179,6 +179,22 @@ class _Process:
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         last = next((line for line in reversed(lines) if line.strip()), "")
         return f"exit status {status}: {last.strip()[:200]}"
+
+
+def _reached_all(number: int) -> bool:
+    """Returns whether a signal came from the terminal, which sends it to children."""
+    if number != signal.SIGINT or not hasattr(os, "ctermid"):
+        return False
+    try:
+        terminal = os.open(os.ctermid(), os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
 
 
 def _environment(jobs: int) -> dict[str, str]:
