@@ -155,9 +155,7 @@ def main():
         return
     functions = {"forward": make_forward(kind, batch, population_size=size)}
     for noise in ("table", "fresh"):
-        functions[noise] = make_step(
-            kind, batch, population_size=size, noise_source=noise
-        )
+        functions[noise] = make_step(kind, batch, population_size=size, noise=noise)
     best = best_seconds(functions, flags.rounds)
     print(
         f"{kind.__name__}, N = {size}, batch {flags.batch_size}, best of {flags.rounds}"

@@ -192,24 +192,96 @@ def normal_vector(size: TensorLike, *, seed: Seed, index: TensorLike = 0) -> Ten
 # so the last bits, are the same wherever the function is called.
 @tf.function(jit_compile=True, autograph=False)
 def _normal_vector(size: TensorLike, seed: Seed, index: Tensor) -> Tensor:
-    def bits(value: int) -> Tensor:
-        return tf.constant(value, tf.uint32)
-
     position = tf.cast(tf.range(size), tf.uint32)
     other = tf.zeros_like(position) + tf.cast(index, tf.uint32)
-    first, second = threefry2x32(seed, position, other, rounds=13)
+    return _box_muller(*threefry2x32(seed, position, other, rounds=13))
 
-    def one_to_two(word: Tensor) -> Tensor:
-        word = tf.bitwise.right_shift(word, bits(9))
-        return tf.bitcast(tf.bitwise.bitwise_or(word, bits(0x3F800000)), tf.float32)
 
-    radius = tf.sqrt(tf.abs(2.0 * tf.math.log(2.0 - one_to_two(first))))
+def normal_rows(
+    size: int,
+    *,
+    seed: Seed,
+    stream: TensorLike,
+    index: Tensor,
+    offset: Tensor | None = None,
+) -> Tensor:
+    """Returns `[R, size]` independent standard normal numbers, float32.
+
+    Row r is a function of (seed, stream, index[r], offset[r]) alone, wherever it is
+    computed and beside whatever other rows. Made as those of `normal_vector`.
+
+    Args:
+      size: numbers in a row.
+      seed: `[2]` int32 key.
+      stream: `[S]` int32, S fixed; for example (layer, pair).
+      index: `[R]` integers, for example the index of the example of each row.
+      offset: `[R]` integers, the row's position within its index; None: 0.
+
+    Example:
+
+        >>> import tensorflow as tf
+        >>> from tfnes import random
+        >>> key = random.make_seed(0)
+        >>> w = random.normal_rows(5, seed=key, stream=[1], index=tf.range(3))
+        >>> again = random.normal_rows(5, seed=key, stream=[1], index=[2])
+        >>> bool(tf.reduce_all(w[2] == again[0]))
+        True
+    """
+    index = tf.convert_to_tensor(index)
+    offset = tf.zeros_like(index) if offset is None else tf.convert_to_tensor(offset)
+    rows = index.shape[0]
+    counters = [tf.cast(value, tf.int32) for value in (index, offset)]
+    if rows is None:
+        # XLA compiles one kernel for each number of rows: few numbers.
+        wanted = tf.shape(index)[0]
+        more = round_up(wanted) - wanted
+        counters = [tf.pad(value, [[0, more]]) for value in counters]
+    stream = tf.cast(tf.stack(stream), tf.int32)
+    numbers = _normal_rows(size, make_seed(seed), stream, *counters)
+    return tf.ensure_shape(numbers[:wanted] if rows is None else numbers, [rows, size])
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _normal_rows(
+    size: int, seed: Seed, stream: Tensor, index: Tensor, offset: Tensor
+) -> Tensor:
+    for i in range(stream.shape[0]):
+        words = threefry2x32(seed, tf.bitcast(stream[i], tf.uint32), _bits(i))
+        seed = tf.bitcast(tf.stack(words), tf.int32)
+    position = tf.cast(offset * size, tf.uint32)[:, None]
+    position += tf.cast(tf.range(size), tf.uint32)
+    other = tf.cast(index, tf.uint32)[:, None] + tf.zeros_like(position)
+    return _box_muller(*threefry2x32(seed, position, other, rounds=13))
+
+
+def _box_muller(first: Tensor, second: Tensor) -> Tensor:
+    """Returns normal numbers, each made of two words."""
+    radius = tf.sqrt(tf.abs(2.0 * tf.math.log(2.0 - _one_to_two(first))))
     # The sine of an angle in (-pi, pi), folded to (-pi/2, pi/2); the series is
     # exact to float32 there, and bit 0, which the angle does not use, is the sign.
-    turn = tf.abs(one_to_two(second) - 1.5)
+    turn = tf.abs(_one_to_two(second) - 1.5)
     x = tf.minimum(turn, 0.5 - turn) * (2.0 * math.pi)
     y = x * x
     sine = x * (1 + y * (-1 / 6 + y * (1 / 120 + y * (-1 / 5040 + y / 362880))))
-    sign = tf.bitwise.left_shift(second, bits(31))
+    sign = tf.bitwise.left_shift(second, _bits(31))
     result = tf.bitcast(radius * sine, tf.uint32)
     return tf.bitcast(tf.bitwise.bitwise_xor(result, sign), tf.float32)
+
+
+def round_up(size: Tensor) -> Tensor:
+    """Returns `size` rounded up to 8 ... 15 times a power of two."""
+    exponent = tf.math.log(tf.cast(tf.maximum(size, 8), tf.float64)) / tf.math.log(
+        tf.constant(2.0, tf.float64)
+    )
+    unit = tf.bitwise.left_shift(1, tf.maximum(tf.cast(exponent, tf.int32) - 3, 0))
+    return (size + unit - 1) // unit * unit
+
+
+def _bits(value: int) -> Tensor:
+    return tf.constant(value, tf.uint32)
+
+
+def _one_to_two(word: Tensor) -> Tensor:
+    """Returns numbers in [1, 2) of the 23 high bits."""
+    word = tf.bitwise.right_shift(word, _bits(9))
+    return tf.bitcast(tf.bitwise.bitwise_or(word, _bits(0x3F800000)), tf.float32)

@@ -6,7 +6,7 @@ from black_box import estimate, make_model, mean_gradient
 from tfnes import random
 from tfnes.errors import ConfigurationError
 from tfnes.estimators import NES, FreshNormals, NoiseTable
-from tfnes.estimators.nes.noise import _round_up
+from tfnes.random import round_up
 
 SEED = random.make_seed(4)
 
@@ -26,7 +26,7 @@ def test_fresh_normals_do_not_depend_on_how_long_the_vector_is():
 
 def test_rounding_of_lengths_wastes_little_and_takes_few_values():
     sizes = np.arange(1, 5000)
-    rounded = tf.map_fn(_round_up, tf.constant(sizes[::7], tf.int32)).numpy()
+    rounded = tf.map_fn(round_up, tf.constant(sizes[::7], tf.int32)).numpy()
     assert np.all(rounded >= sizes[::7])
     assert np.all(rounded <= np.maximum(sizes[::7] * 1.126, 9))
     assert len(set(rounded)) < 85

@@ -21,7 +21,14 @@ from tfnes.estimators.estimator import GradientEstimator
 from tfnes.estimators.exact import Exact
 from tfnes.estimators.gumbel_softmax import AnnealedTemperature, GumbelSoftmax
 from tfnes.estimators.hybrid import HybridNES
-from tfnes.estimators.nes import NES, CenteredRanks, FreshNormals, NoiseTable, ZScore
+from tfnes.estimators.nes import (
+    NES,
+    CenteredRanks,
+    FreshNormals,
+    NoiseTable,
+    ZScore,
+    perturbation_rule,
+)
 from tfnes.estimators.nvil import NVIL
 from tfnes.estimators.pathwise import PathwiseEstimator
 from tfnes.estimators.perturb_and_parse import PerturbAndParse
@@ -54,4 +61,5 @@ __all__ = [
     "StochasticSoftmax",
     "Supervised",
     "ZScore",
+    "perturbation_rule",
 ]

@@ -8,6 +8,7 @@
 * `nri_encoder`, `nri_decoder`: its parts.
 * `layers`: what the models need and Keras lacks.
 * `structured_vae`: the base class, the ELBO.
+* `rows`: how a model tells whose rows its layers see.
 * `dependencies`: which variables a part of a model depends on.
 * `trainable`: `fit`, `evaluate`, `predict` and saving; `progress`, `update` and
   `replication`: its parts.
@@ -17,6 +18,7 @@ from tfnes.models.mlp import MLP
 from tfnes.models.nes_model import NESModel
 from tfnes.models.nri import NRI
 from tfnes.models.parser import Parser
+from tfnes.models.rows import example_rows
 from tfnes.models.structured_vae import StructuredVAE
 
-__all__ = ["MLP", "NRI", "NESModel", "Parser", "StructuredVAE"]
+__all__ = ["MLP", "NRI", "NESModel", "Parser", "StructuredVAE", "example_rows"]

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfnes import registration
+from tfnes.models.rows import example_rows
 from tfnes.models.structured_vae import StructuredVAE
 from tfnes.structures import Categorical
 from tfnes.structures.structure import Structure
@@ -98,7 +99,8 @@ class MLP(StructuredVAE):
         return tf.reduce_sum(pixels * on + (1 - pixels) * off, axis=-1)
 
     def log_likelihoods(self, batch, latents, *, training=False):
-        logits = self.decoder(latents, training=training)
+        with example_rows(None):  # the codes are the same for all examples
+            logits = self.decoder(latents, training=training)
         on, off = self._log_probs(logits, training)
         # sum over pixels of x on + (1 - x) off, for all latents in one product.
         return tf.matmul(

@@ -3,6 +3,10 @@
 * `nes`: the estimator (Algorithm 1), one pass over mirrored pairs.
 * `fitness`: the loss of each example, with the latent noise fixed.
 * `perturbation`: where the noise acts; noise on the weights.
+* `activation_noise`: noise on the outputs of layers, for each example or the batch.
+* `layer_noise`, `records`: what a layer's noise is, and its share of the gradient.
+* `rules`, `rules_keras`: how each class of layers is evaluated with noise.
+* `members`, `examples`: an update from losses of batches, or of single examples.
 * `parameters`: the perturbed parameters as one flat vector.
 * `noise`: where the Gaussian noise comes from.
 * `population`: the loop over the pairs, summed in a fixed order.
@@ -17,8 +21,10 @@ from tfnes.estimators.nes.fitness_shaping import (
     Identity,
     ZScore,
 )
+from tfnes.estimators.nes.layer_noise import LayerNoise
 from tfnes.estimators.nes.nes import NES
 from tfnes.estimators.nes.noise import FreshNormals, NoiseSource, NoiseTable
+from tfnes.estimators.nes.rules import perturbation_rule
 
 __all__ = [
     "NES",
@@ -26,7 +32,9 @@ __all__ = [
     "FitnessShaping",
     "FreshNormals",
     "Identity",
+    "LayerNoise",
     "NoiseSource",
     "NoiseTable",
     "ZScore",
+    "perturbation_rule",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -12,20 +12,29 @@ import tensorflow as tf
 from tfnes import registration
 from tfnes.errors import ConfigurationError, NonFiniteError
 from tfnes.estimators.estimator import GradientEstimator
+from tfnes.estimators.evaluation import example_index
 from tfnes.estimators.nes import fitness_shaping as shapings
 from tfnes.estimators.nes import noise as noises
+from tfnes.estimators.nes import rules_keras  # noqa: F401 (registers its rules)
+from tfnes.estimators.nes.activation_noise import ActivationNoise
+from tfnes.estimators.nes.examples import run_examples
 from tfnes.estimators.nes.fitness import Fitness
+from tfnes.estimators.nes.members import run_members
 from tfnes.estimators.nes.parameters import FlatParameters
-from tfnes.estimators.nes.perturbation import WeightNoise
+from tfnes.estimators.nes.perturbation import Perturbation, WeightNoise
 from tfnes.estimators.nes.population import Population
 from tfnes.estimators.nes.replicas import Replicas
+from tfnes.models import replication
 from tfnes.structures.structure import HasEnumeration, require_ability
-from tfnes.typing import Batch, GradientEstimate, Seed, Tensor
+from tfnes.typing import Batch, GradientEstimate, Seed
 
 if TYPE_CHECKING:
     from tfnes.models.structured_vae import StructuredVAE
 
 _LOG = logging.getLogger(__name__)
+
+NOISES = ("weights", "activations", "low_rank")
+"""Where the noise may act."""
 
 
 @registration.register("estimator")
@@ -60,7 +69,22 @@ class NES(GradientEstimator):
     Args:
       population_size: N, evaluations in an update, both signs counted; even.
       sigma: standard deviation of the noise on each parameter.
-      noise_source: `"fresh"` (independent normals), `"table"` (see `NoiseTable`), or a
+      noise: where the noise acts. `"weights"`: on the parameters, as in the paper.
+        `"activations"`: on the outputs of layers, with the law that noise on the
+        parameters gives them; the gradient takes the mean of the noise given what
+        the layer saw of it, which has the same mean and less variance.
+        `"low_rank"`: on the parameters, A B^T / sqrt(rank) for a matrix.
+      granularity: `"member"`: one noise for the batch. `"example"`: every example has
+        noise of its own and a fitness of its own, so a small population does.
+      rank: of low-rank noise.
+      baseline: what losses count from, where that matters (not with noise on the
+        weights): `"pair_mean"`, with a bias of O(sigma^2) behind the first layer, or
+        `"leave_one_out"`, the mean of other pairs, without bias.
+      without_rule: of variables of layers without a rule (`perturbation_rule`), if
+        the noise is not on the weights: `"weights"` puts it there for them, one for
+        the batch; `"error"`.
+      noise_source: of noise on the weights,
+        `"fresh"` (independent normals), `"table"` (see `NoiseTable`), or a
         `NoiseSource`.
       fitness_shaping: `"z_score"`, `"identity"` (Eq. 6 as it stands),
         `"centered_ranks"` (a second pass), or a `FitnessShaping`.
@@ -84,13 +108,16 @@ class NES(GradientEstimator):
       Berliner et al. (2022), Algorithm 1, Eqs. 4-8, 39. Wierstra et al. (2014).
     """
 
-    gathers_replicas = True
-
     def __init__(
         self,
         *,
         population_size: int = 100,
         sigma: float = 0.1,
+        noise: str = "weights",
+        granularity: str = "member",
+        rank: int = 1,
+        baseline: str = "pair_mean",
+        without_rule: str = "weights",
         noise_source: str | noises.NoiseSource = "fresh",
         fitness_shaping: str | shapings.FitnessShaping = "z_score",
         num_latent_samples: int = 1,
@@ -109,6 +136,7 @@ class NES(GradientEstimator):
                 f"NES.sigma must be positive and finite. Received: {sigma}."
             )
         for name, value in (
+            ("rank", rank),
             ("num_latent_samples", num_latent_samples),
             ("num_shards", num_shards),
             ("max_empty_steps", max_empty_steps),
@@ -122,10 +150,43 @@ class NES(GradientEstimator):
                 "NES.exact_expectation leaves nothing to sample. Received: "
                 f"num_latent_samples={num_latent_samples}. Use 1."
             )
+        for name, value, choices in (
+            ("noise", noise, NOISES),
+            ("granularity", granularity, ("member", "example")),
+            ("baseline", baseline, ("pair_mean", "leave_one_out")),
+            ("without_rule", without_rule, ("weights", "error")),
+        ):
+            if value not in choices:
+                raise ConfigurationError(
+                    f"NES.{name} must be one of {choices}. Received: {value!r}."
+                )
+        if noise == "weights" and granularity == "example":
+            raise ConfigurationError(
+                "NES.granularity = 'example' needs noise that acts on what a layer "
+                "computes. Received: noise='weights'. Use noise='activations' or "
+                "'low_rank'."
+            )
+        if baseline == "leave_one_out" and population_size < 4:
+            raise ConfigurationError(
+                "NES.baseline = 'leave_one_out' needs another pair. Received: "
+                f"population_size={population_size}. Use 4 at least."
+            )
         self.population_size = population_size
         self.sigma = sigma
+        self.noise = noise
+        self.granularity = granularity
+        self.rank = rank
+        self.baseline = baseline
+        self.without_rule = without_rule
         self.noise_source = noises.get(noise_source)
         self.fitness_shaping = shapings.get(fitness_shaping)
+        shaping = self.fitness_shaping
+        if noise != "weights" and not isinstance(shaping, shapings.LinearShaping):
+            raise ConfigurationError(
+                "NES.fitness_shaping must be 'z_score' or 'identity' unless the noise "
+                f"is on the weights. Received: {type(shaping).__name__} with "
+                f"noise={noise!r}."
+            )
         self.num_latent_samples = num_latent_samples
         self.exact_expectation = exact_expectation
         self.num_shards = num_shards
@@ -186,9 +247,13 @@ class NES(GradientEstimator):
                 f"{model.name} has no trainable variables on which its ELBO depends. "
                 "Set `trainable` of some layer to True."
             )
-        device = tf.convert_to_tensor(variables[0]).device
-        replicas = Replicas(num_shards=self.num_shards, device=device)
-        batch = replicas.gather_batch(batch)
+        if self.gathers_replicas:
+            device = tf.convert_to_tensor(variables[0]).device
+            replicas = Replicas(num_shards=self.num_shards, device=device)
+            batch = replicas.gather_batch(batch)
+        elif replication.num_replicas() > 1 and isinstance(batch, Mapping):
+            size = tf.shape(tf.nest.flatten(batch)[0])[0]
+            batch = {**batch, "index": example_index(batch, size)}
         fitness = make_fitness(
             model,
             batch,
@@ -196,62 +261,90 @@ class NES(GradientEstimator):
             num_latent_samples=self.num_latent_samples,
             exact_expectation=self.exact_expectation,
         )
-        loss = fitness.mean(fitness.at_mean())
-        perturbation = WeightNoise(
-            fitness,
-            variables,
-            source=self.noise_source,
-            seed=seed,
-            sigma=self.sigma,
-        )
-        self._log_memory(model, perturbation.parameters)
-        population = Population(self.population_size // 2, replicas=replicas)
-        linear = self.fitness_shaping.linear
-
-        def one_pair(pair: Tensor, total: Any) -> tuple[Tensor, Any]:
-            """Returns the losses of a pair, and `total` with its share added."""
-            each, contribution = perturbation.evaluate(pair)
-            losses = tf.stack([fitness.mean(each[0]), fitness.mean(each[1])])
-            if linear:
-                half = 0.5 * _difference(losses)
-                total = tf.nest.map_structure(tf.add, total, contribution(half, half))
-            return losses, total
-
-        like = perturbation.zeros() if linear else tf.zeros([1])
-        losses, total = population.run(one_pair, like=like)
-        keep = tf.reduce_all(tf.math.is_finite(losses), axis=1)
-        losses = tf.where(keep[:, None], losses, 0.0)
-        scale = tf.math.divide_no_nan(0.5, tf.reduce_sum(tf.cast(keep, tf.float32)))
-        if linear:
-            scale *= self.fitness_shaping.scale(losses, keep)
+        center = fitness.at_mean()
+        loss = fitness.mean(center)
+        perturbation = self.perturb(fitness, variables, seed=seed)
+        if self.gathers_replicas:
+            outcome = run_members(
+                perturbation,
+                fitness,
+                center=loss,
+                population=Population(self.population_size // 2, replicas=replicas),
+                population_size=self.population_size,
+                shaping=self.fitness_shaping,
+                leave_one_out=self.baseline == "leave_one_out",
+            )
         else:
-            coefficients = self.fitness_shaping.coefficients(losses, keep)
-
-            def again(pair: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
-                share = perturbation.again(pair, coefficients[pair])
-                return tf.zeros([2]), total + share
-
-            total = population.run(again, like=perturbation.zeros())[1]
-        total = tf.nest.map_structure(lambda t: t * tf.cast(scale, t.dtype), total)
-        gradients = perturbation.gradients(total)
-        center, deviation = shapings.moments(losses, keep)
+            outcome = run_examples(
+                perturbation,
+                fitness,
+                center=center,
+                population_size=self.population_size,
+                standardize=isinstance(self.fitness_shaping, shapings.ZScore),
+                leave_one_out=self.baseline == "leave_one_out",
+            )
+        gradients = outcome.gradients
         norm = tf.linalg.global_norm(gradients)
-        finite = (deviation > 0) & tf.math.is_finite(norm)
+        finite = (outcome.deviation > 0) & tf.math.is_finite(norm)
         self._empty_steps.assign(tf.where(finite, 0, self._empty_steps + 1))
         return GradientEstimate(
             loss=loss,
-            gradients=[tf.where(finite, g, tf.zeros_like(g)) for g in gradients],
+            gradients=[
+                tf.where(finite, g, tf.zeros_like(g)) for g in outcome.gradients
+            ],
             variables=perturbation.variables,
             metrics={
-                "population_mean": center,
-                "population_std": deviation,
+                "population_mean": outcome.mean,
+                "population_std": outcome.deviation,
                 "gradient_norm": tf.where(finite, norm, 0.0),
-                "dropped_pairs": 1 - tf.reduce_mean(tf.cast(keep, tf.float32)),
+                "dropped_pairs": outcome.dropped,
                 "skipped_updates": 1 - tf.cast(finite, tf.float32),
             },
             finite=finite,
             touched=perturbation.touched,
         )
+
+    def perturb(
+        self, fitness: Fitness, variables: Sequence[keras.Variable], *, seed: Seed
+    ) -> Perturbation:
+        """Returns the noise of one update, where `noise` and `granularity` say.
+
+        Args:
+          fitness: what is evaluated.
+          variables: what is perturbed.
+          seed: `[2]` int32 key of the update.
+        """
+        if self.noise == "weights":
+            perturbation = WeightNoise(
+                fitness,
+                variables,
+                source=self.noise_source,
+                seed=seed,
+                sigma=self.sigma,
+            )
+            self._log_memory(fitness.model, perturbation.parameters)
+            return perturbation
+        index = None
+        if self.granularity == "example":
+            batch = fitness.batch
+            index = example_index(
+                batch if isinstance(batch, Mapping) else {}, tf.size(fitness.weights)
+            )
+        return ActivationNoise(
+            fitness,
+            variables,
+            source=self.noise_source,
+            seed=seed,
+            sigma=self.sigma,
+            index=index,
+            rank=self.rank if self.noise == "low_rank" else None,
+            without_rule=self.without_rule,
+        )
+
+    @property
+    def gathers_replicas(self) -> bool:
+        """With noise of its own for each example nothing is gathered."""
+        return self.granularity == "member"
 
     def _log_memory(self, model: StructuredVAE, parameters: FlatParameters) -> None:
         # The mean, the noise, a perturbed copy, its parts, and the accumulators.
@@ -272,6 +365,11 @@ class NES(GradientEstimator):
         return {
             "population_size": self.population_size,
             "sigma": self.sigma,
+            "noise": self.noise,
+            "granularity": self.granularity,
+            "rank": self.rank,
+            "baseline": self.baseline,
+            "without_rule": self.without_rule,
             "noise_source": serialize(self.noise_source),
             "fitness_shaping": serialize(self.fitness_shaping),
             "num_latent_samples": self.num_latent_samples,
@@ -287,9 +385,3 @@ class NES(GradientEstimator):
             if isinstance(config.get(name), dict):
                 config[name] = keras.saving.deserialize_keras_object(config[name])
         return cls(**config)
-
-
-def _difference(losses: Tensor) -> Tensor:
-    """Returns u+ - u-, 0 where one of them is not finite."""
-    finite = tf.reduce_all(tf.math.is_finite(losses))
-    return tf.where(finite, losses[0] - losses[1], 0.0)

@@ -49,7 +49,9 @@ class FreshNormals(NoiseSource):
         if isinstance(size, int):
             return random.normal_vector(size, seed=prepared, index=pair)
         # XLA compiles one kernel for each length: few lengths, at most 1/8 too long.
-        return random.normal_vector(_round_up(size), seed=prepared, index=pair)[:size]
+        return random.normal_vector(random.round_up(size), seed=prepared, index=pair)[
+            :size
+        ]
 
 
 @registration.register("noise")
@@ -113,15 +115,6 @@ class NoiseTable(NoiseSource):
 
     def get_config(self):
         return {"size": self.size, "seed": self.seed}
-
-
-def _round_up(size: Tensor) -> Tensor:
-    """Returns `size` rounded up to 8 ... 15 times a power of two."""
-    exponent = tf.math.log(tf.cast(tf.maximum(size, 8), tf.float64)) / tf.math.log(
-        tf.constant(2.0, tf.float64)
-    )
-    unit = tf.bitwise.left_shift(1, tf.maximum(tf.cast(exponent, tf.int32) - 3, 0))
-    return (size + unit - 1) // unit * unit
 
 
 def get(source: str | NoiseSource) -> NoiseSource:

@@ -55,6 +55,29 @@ class Perturbation(abc.ABC):
           called with coefficients `[]` (one for the batch).
         """
 
+    def evaluate_block(
+        self, pairs: Sequence[Tensor]
+    ) -> tuple[Tensor, Callable[[Tensor], Any]]:
+        """Evaluates several pairs, whose contributions are wanted together.
+
+        Args:
+          pairs: P pairs.
+
+        Returns:
+          The losses `[2 P, B]`, both evaluations of a pair side by side, and the
+          contribution as a function of coefficients `[P, 2]` or `[P, 2, B]`.
+        """
+        results = [self.evaluate(pair) for pair in pairs]
+
+        def contribution(coefficients: Tensor) -> Any:
+            shares = [
+                share(coefficients[i, 0], coefficients[i, 1])
+                for i, (_, share) in enumerate(results)
+            ]
+            return tf.nest.map_structure(lambda *parts: tf.add_n(parts), *shares)
+
+        return tf.concat([losses for losses, _ in results], 0), contribution
+
     @abc.abstractmethod
     def gradients(self, total: Any) -> list[Tensor]:
         """Returns 1 / sigma times the sum of coefficients times noise, a variable each.
@@ -106,17 +129,27 @@ class WeightNoise(Perturbation):
 
     def evaluate(self, pair):
         step = self.step(pair)
-        losses = tf.stack([self._at(self._mean + step), self._at(self._mean - step)])
-        return losses, lambda plus, minus: tf.cast(plus + minus, step.dtype) * step
+        losses = []
+        for sign in (1, -1):
+            with keras.StatelessScope(self.assignments(step, sign)):
+                losses.append(self._fitness.each())
+        return tf.stack(losses), lambda plus, minus: self.contribution(
+            step, plus + minus
+        )
 
-    def again(self, pair: Tensor, coefficient: Tensor) -> Tensor:
-        """Returns the contribution of a pair evaluated before, its noise drawn anew."""
-        return tf.cast(coefficient, self._mean.dtype) * self.step(pair)
+    def assignments(
+        self, step: Tensor, sign: int
+    ) -> list[tuple[keras.Variable, Tensor]]:
+        """Returns variables and values at mu + step, or mu - step for a sign of -1."""
+        moved = self._mean + step if sign > 0 else self._mean - step
+        return self.parameters.assignments(moved)
+
+    def contribution(self, step: Tensor, coefficient: Tensor) -> Tensor:
+        """Returns `coefficient` times `step`; of coefficients `[B]`, their sum's."""
+        if coefficient.shape.rank:
+            coefficient = tf.reduce_sum(coefficient)
+        return tf.cast(coefficient, step.dtype) * step
 
     def gradients(self, total):
         # `total` holds sums of sigma w, hence sigma once more than in Eq. 6.
         return self.parameters.gradients(total / (self._sigma * self._sigma))
-
-    def _at(self, flat: Tensor) -> Tensor:
-        with keras.StatelessScope(self.parameters.assignments(flat)):
-            return self._fitness.each()
