@@ -14,7 +14,7 @@ import studies as toy_studies
 from made_images import write_images
 
 from tfnes.experiments.interruption import Interrupted
-from tfnes.experiments.reproduce import images, table3
+from tfnes.experiments.reproduce import figure2, images, table3
 from tfnes.experiments.reproduce import studies as paper_studies
 from tfnes.experiments.reproduce.curves import Curve, Panel, draw_panels
 from tfnes.experiments.reproduce.report import Mean, Report, Table, write_report
@@ -212,6 +212,36 @@ def test_table3_says_when_no_population_is_enough(settings):
     results = fake_results(study, lambda run: 1.0 if "gumbel" in run.name else 2.0)
     rows = study.report(results).tables[0].to_json()["rows"]
     assert {row["N"] for row in rows} == {"> 400"}
+
+
+def test_figure2_goes_on_until_the_limit_and_fits_exponents(settings):
+    study = figure2.Figure2(settings)
+    results = {}
+    while new := [r for r in study.more_runs(results) if r.name not in results]:
+        for run in new:
+            n, method = run.arguments["size"], run.arguments["method"]
+            seconds = 1e-4 * n ** (3 if method == "dpp" else 1)
+            if seconds > 100:
+                results[run.name] = {"over_limit": 300.0}
+            else:
+                times = {"median": seconds, "updates": [seconds] * 2}
+                results[run.name] = {**times, "peak_gib": 1.0}
+    rows = study.report(results).tables[0].to_json()["rows"]
+    found = {row["method"]: row for row in rows}
+    assert found["NES with Eisner (N = 4)"]["exponent, n ≥ 50"] == "1.00"
+    assert found["NES with Eisner (N = 4)"]["largest n"] == 250
+    assert found["perturb-and-parse (DPP)"]["exponent, n ≥ 50"] == "3.00"
+    assert str(found["perturb-and-parse (DPP)"]["largest n"]).startswith("100 ")
+    assert found["perturb-and-parse (DPP)"]["n = 250"] is None
+    # One size beyond the last is tried, and no more.
+    assert sum("dpp" in name for name in results) == 8
+
+
+def test_figure2_smoke(tmp_path):
+    out = tmp_path / "out"
+    assert main(["figure2", "--smoke", f"--output_dir={out}", "--only=time-mcmc"]) == 0
+    value = json.loads((out / "figure2.json").read_text("utf-8"))
+    assert value["data"]["mcmc"]["5"]["median"] > 0
 
 
 def test_collapse_is_seen():

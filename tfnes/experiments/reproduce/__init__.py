@@ -5,8 +5,10 @@
 * `runs`: one run of training, or of a function, in a process and directory of its own.
 * `runner`: makes the runs: skips, resumes, in parallel, goes on when one fails.
 * `worker`: the process that calls one function.
+* `search`: settings tried with one seed, all seeds at the best.
 * `report`: results as JSON, Markdown and pictures.
 * `curves`: line plots.
 * `images`: what the studies of the unstructured VAE share (Appendix B).
 * `figure4`, `figure3`, `table3`: the unstructured VAE.
+* `figure2`, `timings`: time of an update against the size of the input.
 """

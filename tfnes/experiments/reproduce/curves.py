@@ -86,11 +86,13 @@ def _draw(ax: Any, panel: Panel, color: Mapping[str, str]) -> None:
     ax.set_xlabel(panel.x_label, fontsize=8)
     ax.set_ylabel(panel.y_label, fontsize=8)
     ax.tick_params(labelsize=7)
-    if panel.log_x:
+    # A logarithmic axis needs something to show.
+    has_data = any(len(c.x) for curves in panel.curves.values() for c in curves)
+    if panel.log_x and has_data:
         ax.set_xscale("log")
-    if panel.log_y:
+    if panel.log_y and has_data:
         ax.set_yscale("log")
     if panel.y_limits is not None:
         ax.set_ylim(*panel.y_limits)
-    if any(panel.curves.values()) or panel.levels:
+    if any(map(len, panel.curves.values())) or panel.levels:
         ax.legend(fontsize=6, frameon=False)

@@ -55,9 +55,9 @@ class Figure3(Study):
         every = 1 if settings.scale == "paper" else 3
         self.left = [gap_method(sigma, every=every) for sigma in SIGMAS]
         self.right = [*map(bounded_method, BOUNDS), UNBOUNDED]
-        plain = images.Cell(UNBOUNDED, DATA, self.scale)
+        plain = images.search(UNBOUNDED, DATA, self.scale)
         self.cells = {
-            method.key: images.Cell(method, DATA, self.scale, like=plain)
+            method.key: images.search(method, DATA, self.scale, like=plain)
             for method in [*self.left, *self.right]
         }
         self.trivial = images.trivial_run(DATA, scale=self.scale, settings=settings)
@@ -85,7 +85,7 @@ class Figure3(Study):
         gap_curves = {}
         for method in self.left:
             cell = self.cells[method.key]
-            found, rate = cell.found(results), cell.rate(results)
+            found, rate = cell.found(results), cell.best(results)
             curves = [images.epoch_curve(r, GAP) for r in found]
             gap_curves[method.label] = curves
             objective = f"validation/{images.OBJECTIVE}"
@@ -103,7 +103,7 @@ class Figure3(Study):
         bound_curves = {}
         for method in self.right:
             cell = self.cells[method.key]
-            found, rate = cell.found(results), cell.rate(results)
+            found, rate = cell.found(results), cell.best(results)
             cells = figure4.method_cells(method.label, rate, found, trivial)
             bounds.add(title, *cells)
             metric = f"validation/{images.OBJECTIVE}"

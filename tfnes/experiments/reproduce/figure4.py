@@ -34,7 +34,7 @@ class Figure4(Study):
         super().__init__(settings)
         self.scale = images.scale_of(settings)
         self.cells = {
-            (data, method.key): images.Cell(method, data, self.scale)
+            (data, method.key): images.search(method, data, self.scale)
             for data in images.DATASETS
             for method in METHODS
         }
@@ -55,7 +55,7 @@ class Figure4(Study):
             curves, timed = {}, {}
             for method in METHODS:
                 cell = self.cells[data, method.key]
-                found, rate = cell.found(results), cell.rate(results)
+                found, rate = cell.found(results), cell.best(results)
                 table.add(title, *method_cells(method.label, rate, found, trivial))
                 metric = f"validation/{images.OBJECTIVE}"
                 curves[method.label] = [images.epoch_curve(r, metric) for r in found]

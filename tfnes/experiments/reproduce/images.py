@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tfnes.experiments.reproduce.curves import Curve
@@ -11,10 +11,10 @@ from tfnes.experiments.reproduce.report import Mean
 from tfnes.experiments.reproduce.runs import (
     FunctionRun,
     Result,
-    Run,
     Settings,
     TrainingRun,
 )
+from tfnes.experiments.reproduce.search import Search
 
 FOLDER = "gin_configs/papers/berliner2022"
 DATASETS = ("fashion_mnist", "kmnist", "omniglot")
@@ -148,73 +148,28 @@ def training_run(
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    """A method on a data set, with the learning rate chosen on validation.
+def search(
+    method: Method, images: str, scale: Scale, *, like: Search | None = None
+) -> Search:
+    """Returns the runs of a method on a data set; the options are learning rates."""
 
-    The first seed is run at every rate for a few epochs, then all seeds at the best.
-
-    Attributes:
-      method: the method.
-      images: name of the data set.
-      scale: the sizes.
-      like: another cell, whose learning rate is taken; None: its own.
-    """
-
-    method: Method
-    images: str
-    scale: Scale
-    like: Cell | None = None
-
-    def runs(self, results: Mapping[str, Result | None]) -> list[Run]:
-        """Returns the runs that are needed, as far as the results so far tell."""
-        return [*self._searched(), *self._chosen(results)]
-
-    def is_open(self, results: Mapping[str, Result | None]) -> bool:
-        """Returns whether runs are still to be made."""
-        return any(run.name not in results for run in self.runs(results))
-
-    def rate(self, results: Mapping[str, Result | None]) -> float | None:
-        """Returns the learning rate that is best on validation; None: not yet known."""
-        if self.like is not None:
-            return self.like.rate(results)
-        rates = self.scale.learning_rates
-        if len(rates) == 1:
-            return rates[0]
-        found = {}
-        for rate, run in zip(rates, self._searched(), strict=True):
-            if run.name not in results:
-                return None
-            if results[run.name] is not None:
-                scores = results[run.name]["scores"]["validation"]
-                found[rate] = scores[OBJECTIVE]
-        return min(found, key=found.get) if found else None
-
-    def found(self, results: Mapping[str, Result | None]) -> list[Result]:
-        """Returns the results of all seeds at the best rate that are there."""
-        found = [results.get(run.name) for run in self._chosen(results)]
-        return [result for result in found if result is not None]
-
-    def _searched(self) -> list[Run]:
-        if self.like is not None:
-            return self.like._searched()
-        rates = self.scale.learning_rates
-        if len(rates) == 1:
-            return []
-        short = dataclasses.replace(self.scale, epochs=self.scale.search_epochs)
-        seed = self.scale.seeds[0]
-        return [self._run(rate, seed, short) for rate in rates]
-
-    def _chosen(self, results: Mapping[str, Result | None]) -> list[Run]:
-        rate = self.rate(results)
-        if rate is None:
-            return []
-        return [self._run(rate, seed, self.scale) for seed in self.scale.seeds]
-
-    def _run(self, rate: float, seed: int, scale: Scale) -> TrainingRun:
+    def make(rate: float, seed: int, short: bool) -> TrainingRun:
+        epochs = scale.search_epochs if short else scale.epochs
         return training_run(
-            self.method, self.images, scale=scale, learning_rate=rate, seed=seed
+            method,
+            images,
+            scale=dataclasses.replace(scale, epochs=epochs),
+            learning_rate=rate,
+            seed=seed,
         )
+
+    return Search(
+        make=make,
+        options=scale.learning_rates,
+        seeds=scale.seeds,
+        score=lambda result: result["scores"]["validation"][OBJECTIVE],
+        like=like,
+    )
 
 
 def scale_of(settings: Settings) -> Scale:

@@ -6,6 +6,7 @@ import dataclasses
 
 from tfnes.experiments.reproduce import images
 from tfnes.experiments.reproduce.report import Mean, Report, Table
+from tfnes.experiments.reproduce.search import Search
 from tfnes.experiments.reproduce.study import Results, Study
 
 DATA = "fashion_mnist"
@@ -128,18 +129,18 @@ class Table3(Study):
                 if found and bar is not None:
                     mean = images.test_mean(found, images.OBJECTIVE)
                     reaches = "yes" if mean.mean <= bar else "no"
-                    rate = f"{cell.rate(results):g}"
+                    rate = f"{cell.best(results):g}"
                     table.add(width, population, rate, mean, reaches)
         table.title = "All N that were tried"
         return table
 
-    def _baseline(self, width: int) -> images.Cell:
+    def _baseline(self, width: int) -> Search:
         scale = dataclasses.replace(self.scale, hidden_units=width)
-        return images.Cell(BASELINE, DATA, scale)
+        return images.search(BASELINE, DATA, scale)
 
-    def _cell(self, width: int, population: int) -> images.Cell:
+    def _cell(self, width: int, population: int) -> Search:
         scale = dataclasses.replace(self.scale, hidden_units=width)
-        return images.Cell(_nes(population), DATA, scale)
+        return images.search(_nes(population), DATA, scale)
 
     def _bar(self, width: int, results: Results) -> float | None:
         """Returns the -ELBO to reach."""

@@ -1,0 +1,147 @@
+"""Times of one update against the size of the latent space, on random data."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfnes import datasets, estimators, models, solvers, structures
+
+NUM_TIMESTEPS = 10
+VOCABULARY_SIZE = 10_000
+VECTOR_SIZE = 300
+_LONGEST_SECONDS = 60.0
+
+
+class SpanningTreeByChain(structures.SpanningTree):
+    """Spanning trees whose samples are the states of a Markov chain."""
+
+    def sample(self, log_potentials, *, num_samples, seed, lengths=None):
+        return solvers.spanning_tree_chain(
+            log_potentials, num_samples=num_samples, seed=seed, lengths=lengths
+        )
+
+
+def _nes(population_size: int):
+    return estimators.NES(population_size=population_size, sigma=0.01)
+
+
+NRI_METHODS: dict[str, tuple[type, Callable[[], Any]]] = {
+    "nes": (structures.SpanningTree, lambda: _nes(4)),
+    "sst": (
+        structures.SpanningTree,
+        lambda: estimators.StochasticSoftmax(temperature=1.0),
+    ),
+    "mcmc": (
+        SpanningTreeByChain,
+        lambda: estimators.REINFORCE(density="structure"),
+    ),
+}
+"""Structure and estimator by name; `mcmc` weights z - E z by the loss (Eq. 1)."""
+
+PARSER_METHODS: dict[str, tuple[bool, Callable[[], Any]]] = {
+    "nes_eisner": (True, lambda: _nes(4)),
+    "dpp": (True, estimators.PerturbAndParse),
+    "nes_cle": (False, lambda: _nes(4)),
+    "sparsemap": (False, lambda: estimators.SparseMAP(max_iterations=10)),
+}
+"""Whether trees are projective, and the estimator, by name."""
+
+
+def time_update(
+    method: str,
+    *,
+    size: int,
+    batch_size: int,
+    repetitions: int,
+    hidden_units: int = 256,
+) -> dict[str, Any]:
+    """Returns the seconds of updates of a method on random data of its paper's form.
+
+    An update is the forward pass, the gradient estimate and the step of Adam. The
+    first one traces and compiles and is not counted; each of the others has data of
+    its own. Where they take long there are fewer, at least one.
+
+    Args:
+      method: a key of `NRI_METHODS` or `PARSER_METHODS`.
+      size: n, vertices or words.
+      batch_size: graphs or sentences.
+      repetitions: updates that are timed.
+      hidden_units: width of NRI.
+    """
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(size)
+    if method in NRI_METHODS:
+        structure, estimator = NRI_METHODS[method]
+        model = models.NRI(structure(), hidden_units=hidden_units)
+        batches = _trajectories(rng, size, batch_size)
+    else:
+        projective, estimator = PARSER_METHODS[method]
+        vocabulary = _vocabulary(rng)
+        model = models.Parser(
+            structures.DependencyTree(projective=projective), vocabulary=vocabulary
+        )
+        batches = _sentences(rng, vocabulary, size, batch_size)
+    model.compile(keras.optimizers.Adam(1e-3), estimator())
+    first = next(batches)
+    model.build(first)
+    model.optimizer.build(model.optimized_variables)
+    update = tf.function(model.train_step, autograph=False)
+    start = time.perf_counter()
+    _run(update, first)
+    first_seconds = time.perf_counter() - start
+    seconds: list[float] = []
+    while len(seconds) < repetitions and sum(seconds) < _LONGEST_SECONDS:
+        batch = next(batches)
+        start = time.perf_counter()
+        _run(update, batch)
+        seconds.append(time.perf_counter() - start)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "updates": seconds,
+        "median": float(np.median(seconds)),
+        "first": first_seconds,
+        # Kilobytes, but bytes on macOS.
+        "peak_gib": peak / 2 ** (30 if sys.platform == "darwin" else 20),
+        "threads": os.environ.get("TF_NUM_INTRAOP_THREADS"),
+    }
+
+
+def _run(update, batch) -> None:
+    logs = update(batch)
+    float(logs["neg_elbo"])
+
+
+def _trajectories(rng, size: int, batch_size: int):
+    shape = (batch_size, NUM_TIMESTEPS, size, 2)
+    while True:
+        yield {"positions": tf.constant(rng.standard_normal(shape, np.float32))}
+
+
+def _vocabulary(rng) -> datasets.Vocabulary:
+    words = [f"w{i}" for i in range(VOCABULARY_SIZE)]
+    tree = {"heads": (0, *[1] * (len(words) - 1)), "relations": ("root",) * len(words)}
+    sentence = datasets.Sentence(tuple(words), ("X",) * len(words), **tree)
+    vectors = rng.standard_normal((VOCABULARY_SIZE + 3, VECTOR_SIZE), np.float32)
+    return datasets.Vocabulary.build([sentence]).with_vectors(words, vectors)
+
+
+def _sentences(rng, vocabulary, size: int, batch_size: int):
+    while True:
+        numbers = rng.integers(VOCABULARY_SIZE, size=(batch_size, size))
+        sentences = [
+            datasets.Sentence(tuple(f"w{i}" for i in row), ("X",) * size)
+            for row in numbers
+        ]
+        provider = datasets.SentenceProvider(
+            sentences={"text": sentences}, vocabulary=vocabulary
+        )
+        yield next(iter(provider.get_dataset("text", batch_size=batch_size)))
