@@ -7,7 +7,13 @@ from tfnes.experiments.reproduce.curves import Panel, draw_panels
 from tfnes.experiments.reproduce.report import Report, Table
 from tfnes.experiments.reproduce.study import Study
 
-METHODS = (images.UNBIASED, images.nes(), images.ANNEALED)
+METHODS = (
+    images.UNBIASED,
+    images.nes(),
+    images.ANNEALED,
+    images.FAST,
+    images.HYBRID,
+)
 COLUMNS = (
     "data",
     "method",
@@ -58,8 +64,9 @@ class Figure4(Study):
                 found, rate = cell.found(results), cell.best(results)
                 table.add(title, *method_cells(method.label, rate, found, trivial))
                 metric = f"validation/{images.OBJECTIVE}"
-                curves[method.label] = [images.epoch_curve(r, metric) for r in found]
-                timed[method.label] = [images.seconds_curve(r, metric) for r in found]
+                label = method.label.split(" (")[0]
+                curves[label] = [images.epoch_curve(r, metric) for r in found]
+                timed[label] = [images.seconds_curve(r, metric) for r in found]
             levels = {
                 "mean image": trivial.get("mean_image"),
                 "ten clusters": trivial.get("clusters"),

@@ -120,6 +120,16 @@ UNBIASED = Method("UNBIASED (exact gradient)", "unbiased", "figure4_unbiased")
 ANNEALED = Method(
     "Gumbel-softmax, annealed", "gumbel_softmax-annealed", "figure4_gumbel_softmax"
 )
+FAST = Method(
+    "fast NES (N = 32, σ = 0.1, noise on activations, by example)",
+    "fast_nes-n32-sigma0.1",
+    "figure4_fast_nes",
+)
+HYBRID = Method(
+    "hybrid NES (N = 8, σ = 0.1, for the encoder; back-propagation for the decoder)",
+    "hybrid_nes-n8-sigma0.1",
+    "figure4_hybrid_nes",
+)
 
 
 def training_run(
