@@ -55,6 +55,7 @@ setup(
             "udtools",
         ],
         "dev": ["ruff"],
+        "docs": ["mkdocs-material", "mkdocstrings[python]"],
     },
     entry_points={
         "console_scripts": [

@@ -152,7 +152,7 @@ def test_gradient_is_that_of_the_relaxed_objective():
 
 def test_one_method_makes_an_estimator():
     class Identity(PathwiseEstimator):
-        def relax(self, model, log_potentials, noise, lengths):
+        def relax(self, model, log_potentials, noise, lengths, *, seed):
             return log_potentials + noise
 
     model = toy(
@@ -168,7 +168,7 @@ def test_max_range_keeps_marginals_off_the_corners():
     relaxed = {}
     for max_range in (None, 5.0):
         estimator = StochasticSoftmax(temperature=2.0, max_range=max_range)
-        relaxed[max_range] = estimator.relax(model, h, 0.0 * h, None).numpy()
+        relaxed[max_range] = estimator.relax(model, h, 0.0 * h, None, seed=None).numpy()
     assert relaxed[None][0, 0] < 1e-20
     low = np.exp(-5) / (1 + 2 * np.exp(-5))
     np.testing.assert_allclose(relaxed[5.0][0, :2], low, rtol=1e-5)
@@ -179,7 +179,7 @@ def test_max_range_does_not_look_at_padding():
     model = toy(SpanningTree(), np.zeros([1, 6]), quadratic)
     estimator = StochasticSoftmax(max_range=5.0)
     h = tf.constant([[0.3, -0.2, 500.0, 0.1, 900.0, 900.0]])
-    found = estimator.relax(model, h, 0.0 * h, tf.constant([3]))
+    found = estimator.relax(model, h, 0.0 * h, tf.constant([3]), seed=None)
     small = tf.constant([[0.3, -0.2, 0.1]])
     expected = SpanningTree().marginals(small)
     np.testing.assert_allclose(found.numpy()[:, [0, 1, 3]], expected, rtol=1e-5)
@@ -189,7 +189,7 @@ def test_max_range_does_not_look_at_padding():
 def test_sparsemap_mixes_few_structures():
     model = toy(SpanningTree(), np.zeros([3, 6]), quadratic)
     h = tf.random.stateless_normal([64, 6], seed=[0, 1])
-    u = SparseMAP().relax(model, h, 0 * h, None).numpy()
+    u = SparseMAP().relax(model, h, 0 * h, None, seed=None).numpy()
     np.testing.assert_allclose(u.sum(1), 3, rtol=1e-5)
     assert np.mean((u < 1e-6) | (u > 1 - 1e-6)) > 0.3
     # It is the nearest point: no tree lies nearer along its direction.

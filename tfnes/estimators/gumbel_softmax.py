@@ -43,7 +43,7 @@ class GumbelSoftmax(PathwiseEstimator):
                 "generalization to structures with marginals."
             )
 
-    def relax(self, model, log_potentials, noise, lengths):
+    def relax(self, model, log_potentials, noise, lengths, *, seed):
         temperature = tf.cast(self.current_temperature(model), noise.dtype)
         return model.structure.marginals(
             (log_potentials + noise) / temperature, lengths=lengths

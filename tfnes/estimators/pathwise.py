@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
+from tfnes import random
 from tfnes.errors import ConfigurationError
 from tfnes.estimators.estimator import GradientEstimator
 from tfnes.estimators.evaluation import (
@@ -69,6 +70,8 @@ class PathwiseEstimator(GradientEstimator):
         log_potentials: Tensor,
         noise: Tensor,
         lengths: Tensor | None,
+        *,
+        seed: Seed,
     ) -> Tensor:
         """Returns a differentiable stand-in of argmax <z, log_potentials + noise>.
 
@@ -77,6 +80,7 @@ class PathwiseEstimator(GradientEstimator):
           log_potentials: `[B, *parts]`.
           noise: `[B, *parts]`, Gumbel(0, 1).
           lengths: `[B]` real nodes, or None.
+          seed: `[2]` int32 key of this update, for relaxations that draw more noise.
 
         Returns:
           `[B, *parts]` in [0, 1], 0 in padding.
@@ -106,7 +110,13 @@ class PathwiseEstimator(GradientEstimator):
             noise = latent_noise(structure, batch, log_potentials, seed=seed)
             with tape.stop_recording():
                 hard = structure.argmax(log_potentials + noise, lengths=lengths)
-            latent = self.relax(model, log_potentials, noise, lengths)
+            latent = self.relax(
+                model,
+                log_potentials,
+                noise,
+                lengths,
+                seed=random.fold_in(seed, int(random.Stream.SAMPLING)),
+            )
             if self.straight_through:
                 latent = _forward_backward(hard, latent)
             log_likelihood = model.log_likelihood(batch, latent, training=True)

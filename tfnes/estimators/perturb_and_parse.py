@@ -39,7 +39,7 @@ class PerturbAndParse(PathwiseEstimator):
     def build(self, model):
         require_ability(model.structure, HasRelaxedArgmax, user="PerturbAndParse")
 
-    def relax(self, model, log_potentials, noise, lengths):
+    def relax(self, model, log_potentials, noise, lengths, *, seed):
         temperature = tf.cast(self.current_temperature(model), noise.dtype)
         return model.structure.relaxed_argmax(
             log_potentials + noise, temperature=temperature, lengths=lengths

@@ -56,7 +56,7 @@ class SparseMAP(PathwiseEstimator):
             )
         self.max_iterations = max_iterations
 
-    def relax(self, model, log_potentials, noise, lengths):
+    def relax(self, model, log_potentials, noise, lengths, *, seed):
         temperature = tf.cast(self.current_temperature(model), noise.dtype)
         return sparsemap(
             (log_potentials + noise) / temperature,

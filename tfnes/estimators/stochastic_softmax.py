@@ -66,7 +66,7 @@ class StochasticSoftmax(PathwiseEstimator):
     def build(self, model):
         require_ability(model.structure, HasMarginals, user="StochasticSoftmax")
 
-    def relax(self, model, log_potentials, noise, lengths):
+    def relax(self, model, log_potentials, noise, lengths, *, seed):
         structure = model.structure
         temperature = tf.cast(self.current_temperature(model), noise.dtype)
         scaled = (log_potentials + noise) / temperature

@@ -16,6 +16,7 @@ PACKAGES = (
     "metrics",
     "callbacks",
     "experiments.phase",
+    "experiments.training",
 )
 
 

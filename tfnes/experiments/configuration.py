@@ -16,6 +16,7 @@ import logging
 import os
 import pathlib
 import re
+import sys
 import tokenize
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -99,7 +100,10 @@ def register_keras() -> None:
 def parse(files: Sequence[str], bindings: Sequence[str] = ()) -> None:
     """Reads gin files and bindings into gin's one configuration, and locks it.
 
-    Later ones override earlier ones. Everything that they name must be registered.
+    Later ones override earlier ones. Everything that they name must be registered:
+    `import my_module` in a gin file runs my_module.py, which lies beside that file, in
+    the current directory, or where Python finds modules. The same folders serve
+    `include`.
 
     Raises:
       ConfigurationError: for whatever gin does not accept; the message names the
@@ -112,7 +116,11 @@ def parse(files: Sequence[str], bindings: Sequence[str] = ()) -> None:
                 f"--gin_param={binding!r} must be a binding, NAME=VALUE, for example "
                 '"NES.sigma=0.05".'
             )
-    with _messages(bindings):
+    folders = [pathlib.Path(path).resolve().parent for path in paths]
+    for folder in (pathlib.Path.cwd(), *folders):
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
+    with _messages(bindings, folders=folders):
         gin.parse_config_files_and_bindings(paths, list(bindings))
 
 
@@ -124,15 +132,23 @@ def parse_text(text: str, *, name: str) -> None:
 
 
 @contextlib.contextmanager
-def _messages(bindings: Sequence[str], name: str | None = None) -> Iterator[None]:
-    """Clears gin's configuration and turns gin's errors into `ConfigurationError`."""
+def _messages(
+    bindings: Sequence[str],
+    *,
+    name: str | None = None,
+    folders: Sequence[pathlib.Path] = (),
+) -> Iterator[None]:
+    """Clears gin's configuration and turns gin's errors into `ConfigurationError`.
+
+    Files are looked for below `config_roots()` and `folders`.
+    """
     gin.clear_config()
     # Only files below the roots: gin's other reader takes a folder for a package, and
     # stumbles over one without `__init__.py`. And no log of a missing file before gin
     # raises.
     readers, prefixes = gin.config._FILE_READERS, gin.config._LOCATION_PREFIXES
     gin.config._FILE_READERS = [(open, os.path.isfile)]
-    gin.config._LOCATION_PREFIXES = ["", *map(str, config_roots())]
+    gin.config._LOCATION_PREFIXES = ["", *map(str, [*config_roots(), *folders])]
     previous = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
