@@ -79,7 +79,8 @@ def main():
         data_dir=flags.data_dir,
         vectors=flags.vectors,
         missing_train="dev",
-        max_train_length=None,
+        max_source_length=None,
+        max_target_length=None,
     )
     model = Parser(DependencyTree(projective=flags.projective))
     model.adapt(data)

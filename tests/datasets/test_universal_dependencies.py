@@ -115,11 +115,13 @@ def test_target_text_without_trees_is_enough(release):
 
 def test_long_sentences_leave_training_but_never_test(demo_files, caplog):
     with caplog.at_level(logging.WARNING):
-        data = adapt(demo_files, max_train_length=12, max_length=20)
+        data = adapt(
+            demo_files, max_source_length=12, max_target_length=14, max_length=20
+        )
     longest = {
         split: max(map(len, data.sentences(split))) for split in data.splits
     }  # fmt: skip
-    assert longest["source_train"] == longest["target_train"] == 12
+    assert longest["source_train"] == 12 and longest["target_train"] == 14
     assert longest["source_dev"] == longest["target_dev"] == 20
     assert longest["source_test"] > 30 and longest["target_test"] > 30
     whole = adapt(demo_files)
@@ -127,7 +129,7 @@ def test_long_sentences_leave_training_but_never_test(demo_files, caplog):
     note = f"source_train: {len(dropped)} of 500 sentences have more than 12 words"
     assert note in caplog.text and ", ".join(dropped[:3]) + ", ..." in data.describe()
     with pytest.raises(DataError, match="no sentence has at most 1 words"):
-        adapt(demo_files, max_train_length=1)
+        adapt(demo_files, max_source_length=1)
 
 
 def test_vocabularies(demo_files):
@@ -176,7 +178,7 @@ def test_external_vectors(demo_files, tmp_path):
 
 
 def test_configuration_and_gin(demo_files):
-    data = adapt(demo_files, max_train_length=20)
+    data = adapt(demo_files, max_source_length=20)
     assert TreebankAdaptation.from_config(data.get_config()).describe() == (
         data.describe()
     )

@@ -52,7 +52,9 @@ class TreebankAdaptation(SentenceProvider):
         these. `"train"`: words of both training texts; `"all_files"`: of any file.
       most_frequent_vectors: that many first words of the vector file are kept as well.
       max_length: longer sentences are left out of training and dev; None: no limit.
-      max_train_length: longer sentences are left out of training; None: no limit.
+      max_source_length: longer sentences of the source are left out of training; None:
+        no limit.
+      max_target_length: the same for the target's text.
       dev_fraction: share of the source training file that becomes `source_dev` when
         there is no dev file.
       missing_train: what to do with a treebank that has no training file: `"error"`,
@@ -91,7 +93,8 @@ class TreebankAdaptation(SentenceProvider):
         vector_words: str = "train",
         most_frequent_vectors: int = 0,
         max_length: int | None = None,
-        max_train_length: int | None = 100,
+        max_source_length: int | None = 100,
+        max_target_length: int | None = 100,
         dev_fraction: float = 0.15,
         missing_train: str = "error",
         seed: int = 0,
@@ -113,7 +116,8 @@ class TreebankAdaptation(SentenceProvider):
             "vector_words": vector_words,
             "most_frequent_vectors": most_frequent_vectors,
             "max_length": max_length,
-            "max_train_length": max_train_length,
+            "max_source_length": max_source_length,
+            "max_target_length": max_target_length,
             "dev_fraction": dev_fraction,
             "missing_train": missing_train,
             "seed": seed,
@@ -194,7 +198,8 @@ class TreebankAdaptation(SentenceProvider):
         for split, rows in sentences.items():
             limits = [] if split.endswith("test") else [self._config["max_length"]]
             if split.endswith("train"):
-                limits.append(self._config["max_train_length"])
+                domain = split.removesuffix("_train")
+                limits.append(self._config[f"max_{domain}_length"])
             limit = min((n for n in limits if n is not None), default=None)
             limited[split] = [s for s in rows if limit is None or len(s) <= limit]
             dropped = [s.name for s in rows if limit is not None and len(s) > limit]
@@ -209,7 +214,7 @@ class TreebankAdaptation(SentenceProvider):
             if not limited[split]:
                 raise DataError(
                     f"{split}: no sentence has at most {limit} words. Set a larger "
-                    "max_length or max_train_length."
+                    "max_length, max_source_length or max_target_length."
                 )
         return limited
 
