@@ -15,11 +15,11 @@ import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras  # noqa: E402
-import tensorflow as tf  # noqa: E402
+import keras
+import tensorflow as tf
 
-import tfnes  # noqa: E402
-from tfnes.metrics import cluster_neg_elbo, mean_image_neg_elbo  # noqa: E402
+import tfnes
+from tfnes.metrics import cluster_neg_elbo, mean_image_neg_elbo
 
 MARKS = (1, 2, 3, 4, 5, 6, 7, 8, 9)
 

@@ -33,6 +33,7 @@ KINDS = (
     "schedule",
     "noise",
     "shaping",
+    "search_distribution",
 )
 
 _REGISTRY: dict[str, dict[str, type]] = {kind: {} for kind in KINDS}

@@ -93,6 +93,10 @@ class HybridNES(GradientEstimator):
             )
         self.encoder.build(model)
 
+    def build_state(self, model: StructuredVAE) -> None:
+        if model.batch_spec is not None:
+            self.encoder.build_state(model, model.encoder_variables)
+
     def metric_names(self, model: StructuredVAE) -> Sequence[str]:
         return (*self.encoder.metric_names(model), "decoder_gradient_norm")
 

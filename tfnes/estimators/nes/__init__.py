@@ -3,6 +3,7 @@
 * `nes`: the estimator (Algorithm 1), one pass over mirrored pairs.
 * `fitness`: the loss of each example, with the latent noise fixed.
 * `perturbation`: where the noise acts; noise on the weights.
+* `search_distribution`: sigma that is learned; `adaptive_noise`: noise with it.
 * `activation_noise`: noise on the outputs of layers, for each example or the batch.
 * `layer_noise`, `records`: what a layer's noise is, and its share of the gradient.
 * `rules`, `rules_keras`: how each class of layers is evaluated with noise.
@@ -19,22 +20,34 @@ from tfnes.estimators.nes.fitness_shaping import (
     CenteredRanks,
     FitnessShaping,
     Identity,
+    LogRanks,
     ZScore,
 )
 from tfnes.estimators.nes.layer_noise import LayerNoise
 from tfnes.estimators.nes.nes import NES
 from tfnes.estimators.nes.noise import FreshNormals, NoiseSource, NoiseTable
 from tfnes.estimators.nes.rules import perturbation_rule
+from tfnes.estimators.nes.search_distribution import (
+    FullCovariance,
+    LayerSigma,
+    SearchDistribution,
+    SeparableSigma,
+)
 
 __all__ = [
     "NES",
     "CenteredRanks",
     "FitnessShaping",
     "FreshNormals",
+    "FullCovariance",
     "Identity",
     "LayerNoise",
+    "LayerSigma",
+    "LogRanks",
     "NoiseSource",
     "NoiseTable",
+    "SearchDistribution",
+    "SeparableSigma",
     "ZScore",
     "perturbation_rule",
 ]

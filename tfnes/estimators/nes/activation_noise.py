@@ -83,10 +83,10 @@ class ActivationNoise(Perturbation):
         ]
         self._values = [(v, tf.convert_to_tensor(v)) for v in ruled]
         if not callable(sigma):
-            number = float(sigma)
+            number = sigma
 
             def sigma(variable):
-                return tf.constant(number, variable.dtype)
+                return tf.cast(number, variable.dtype)
 
         key = random.fold_in(seed, int(random.Stream.PARAMETER_NOISE))
         self._settings = Settings(
@@ -159,7 +159,7 @@ class ActivationNoise(Perturbation):
         if self._rest is not None:
             flat = tf.add_n(
                 [
-                    self._rest.contribution(step, total[pair, 0] + total[pair, 1])
+                    self._rest.contribution(step, total[pair, 0], total[pair, 1])
                     for pair, step in enumerate(steps)
                 ]
             )

@@ -1,8 +1,8 @@
 """What NES makes of the population's losses before it weights the noise.
 
-Of N = 2 n losses u of n mirrored pairs, a shaping gives the coefficient c of each pair,
-and the gradient is 1 / (N sigma) sum over pairs of c w. A shaping that is linear in u
-needs one pass over the pairs; others a second one, with the noise drawn again.
+Of N = 2 n losses u of n mirrored pairs, a shaping makes utilities s, and the gradient
+is 1 / (N sigma) sum over pairs of (s+ - s-) w. A shaping that is linear in u needs one
+pass over the pairs; others a second one, with the noise drawn again.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from tfnes.typing import Tensor
 
 
 class FitnessShaping(abc.ABC):
-    """Turns losses of mirrored pairs into coefficients of their noise."""
+    """Turns losses of mirrored pairs into utilities, small where the loss is."""
 
     linear: bool = False
-    """Whether `coefficients` is (u+ - u-) times `scale`."""
+    """Whether `utilities` is u times `scale`, up to a shift."""
 
     @abc.abstractmethod
-    def coefficients(self, losses: Tensor, keep: Tensor) -> Tensor:
-        """Returns `[n]`, what weights the noise of each pair.
+    def utilities(self, losses: Tensor, keep: Tensor) -> Tensor:
+        """Returns `[n, 2]`, what stands for the losses; 0 where not kept.
 
         Args:
           losses: `[n, 2]`, u+ and u- of each pair; 0 where not kept.
@@ -49,8 +49,10 @@ class LinearShaping(FitnessShaping):
     def scale(self, losses: Tensor, keep: Tensor) -> Tensor:
         """Returns the number, `[]`."""
 
-    def coefficients(self, losses, keep):
-        return (losses[:, 0] - losses[:, 1]) * self.scale(losses, keep)
+    def utilities(self, losses, keep):
+        mean, _ = moments(losses, keep)
+        centered = tf.where(keep[:, None], losses - mean, 0.0)
+        return centered * self.scale(losses, keep)
 
 
 @registration.register("shaping")
@@ -80,19 +82,46 @@ class CenteredRanks(FitnessShaping):
     Invariant to any increasing function of the loss (Salimans et al. 2017).
     """
 
-    def coefficients(self, losses, keep):
-        flat = tf.reshape(losses, [-1])
-        kept = tf.repeat(keep, 2)
-        # Dropped losses sort last, so they do not move the ranks of the others.
-        flat = tf.where(kept, flat, tf.fill(tf.shape(flat), flat.dtype.max))
-        order = tf.sort(flat)
-        below = tf.searchsorted(order, flat, side="left")
-        through = tf.searchsorted(order, flat, side="right")
-        rank = tf.cast(below + through - 1, losses.dtype) / 2
-        last = tf.reduce_sum(tf.cast(kept, losses.dtype)) - 1
-        shaped = tf.where(kept, tf.math.divide_no_nan(rank, last) - 0.5, 0.0)
-        shaped = tf.reshape(shaped, [-1, 2])
-        return shaped[:, 0] - shaped[:, 1]
+    def utilities(self, losses, keep):
+        rank, count = _ranks(losses, keep)
+        shaped = tf.math.divide_no_nan(rank, count - 1) - 0.5
+        return tf.where(keep[:, None], shaped, 0.0)
+
+
+@registration.register("shaping")
+class LogRanks(FitnessShaping):
+    """Utilities of the rank that favor the best: those of SNES, xNES and CMA-ES.
+
+        s_k = 1 - N max(0, log(N/2 + 1) - log k) / sum of the same over all ranks
+
+    for rank k = 1 (the least loss) to N; equal losses share their mean rank. The worse
+    half is alike, so a search distribution that learns its sigma (`SearchDistribution`)
+    widens on a slope and narrows around an optimum; by a linear shaping it narrows on
+    any convex function.
+
+    References:
+      Wierstra et al. 2014, "Natural evolution strategies", section 3.1.
+    """
+
+    def utilities(self, losses, keep):
+        rank, count = _ranks(losses, keep)
+        weight = tf.nn.relu(tf.math.log(count / 2 + 1) - tf.math.log(rank + 1))
+        weight = tf.where(keep[:, None], weight, 0.0)
+        share = tf.math.divide_no_nan(weight, tf.reduce_sum(weight))
+        return tf.where(keep[:, None], 1 - count * share, 0.0)
+
+
+def _ranks(losses: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns ranks from 0, `[n, 2]`, and the number of kept losses, `[]`."""
+    flat = tf.reshape(losses, [-1])
+    kept = tf.repeat(keep, 2)
+    # Dropped losses sort last, so they do not move the ranks of the others.
+    flat = tf.where(kept, flat, tf.fill(tf.shape(flat), flat.dtype.max))
+    order = tf.sort(flat)
+    below = tf.searchsorted(order, flat, side="left")
+    through = tf.searchsorted(order, flat, side="right")
+    rank = tf.cast(below + through - 1, losses.dtype) / 2
+    return tf.reshape(rank, [-1, 2]), tf.reduce_sum(tf.cast(kept, losses.dtype))
 
 
 def moments(losses: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
@@ -113,7 +142,12 @@ def moments(losses: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
 
 def get(shaping: str | FitnessShaping) -> FitnessShaping:
     """Returns the shaping of a name or the object itself."""
-    named = {"z_score": ZScore, "identity": Identity, "centered_ranks": CenteredRanks}
+    named = {
+        "z_score": ZScore,
+        "identity": Identity,
+        "centered_ranks": CenteredRanks,
+        "log_ranks": LogRanks,
+    }
     if isinstance(shaping, FitnessShaping):
         return shaping
     if shaping in named:

@@ -73,7 +73,8 @@ def run_members(
             first, second = total
             own = (plus + minus) / others
             share = contribution(plus + own, -minus - own)
-            unit = tf.ones([])
+            # A pair that is dropped takes no part.
+            unit = tf.cast(tf.reduce_all(tf.math.is_finite(losses)), tf.float32)
             total = (_add(first, share), _add(second, contribution(unit, -unit)))
         else:
             half = 0.5 * (plus - minus)
@@ -88,14 +89,13 @@ def run_members(
     kept = tf.reduce_sum(tf.cast(keep, tf.float32))
     scale = tf.math.divide_no_nan(0.5, kept)
     if not linear:
-        coefficients = shaping.coefficients(losses, keep)
+        shaped = shaping.utilities(losses, keep)
         assert isinstance(perturbation, WeightNoise)
 
-        def again(pair: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
-            share = perturbation.contribution(
-                perturbation.step(pair), coefficients[pair]
-            )
-            return tf.zeros([2]), total + share
+        def again(pair: Tensor, total: Any) -> tuple[Tensor, Any]:
+            plus, minus = tf.unstack(shaped[pair])
+            share = perturbation.contribution(perturbation.step(pair), plus, -minus)
+            return tf.zeros([2]), _add(total, share)
 
         total = population.run(again, like=zeros)[1]
     else:

@@ -17,6 +17,7 @@ from tfnes.estimators.nes import fitness_shaping as shapings
 from tfnes.estimators.nes import noise as noises
 from tfnes.estimators.nes import rules_keras  # noqa: F401 (registers its rules)
 from tfnes.estimators.nes.activation_noise import ActivationNoise
+from tfnes.estimators.nes.adaptive_noise import AdaptiveNoise
 from tfnes.estimators.nes.examples import run_examples
 from tfnes.estimators.nes.fitness import Fitness
 from tfnes.estimators.nes.members import run_members
@@ -24,9 +25,10 @@ from tfnes.estimators.nes.parameters import FlatParameters
 from tfnes.estimators.nes.perturbation import Perturbation, WeightNoise
 from tfnes.estimators.nes.population import Population
 from tfnes.estimators.nes.replicas import Replicas
+from tfnes.estimators.nes.search_distribution import SearchDistribution
 from tfnes.models import replication
 from tfnes.structures.structure import HasEnumeration, require_ability
-from tfnes.typing import Batch, GradientEstimate, Seed
+from tfnes.typing import Batch, GradientEstimate, Seed, Tensor
 
 if TYPE_CHECKING:
     from tfnes.models.structured_vae import StructuredVAE
@@ -68,7 +70,11 @@ class NES(GradientEstimator):
 
     Args:
       population_size: N, evaluations in an update, both signs counted; even.
-      sigma: standard deviation of the noise on each parameter.
+      sigma: standard deviation of the noise on each parameter: a number, a function
+        of the number of updates done, such as a
+        `keras.optimizers.schedules.LearningRateSchedule`, or a `SearchDistribution`,
+        which learns it (noise on the weights only; the gradient is then the natural
+        one, sigma^2 times that of g).
       noise: where the noise acts. `"weights"`: on the parameters, as in the paper.
         `"activations"`: on the outputs of layers, with the law that noise on the
         parameters gives them; the gradient takes the mean of the noise given what
@@ -87,7 +93,7 @@ class NES(GradientEstimator):
         `"fresh"` (independent normals), `"table"` (see `NoiseTable`), or a
         `NoiseSource`.
       fitness_shaping: `"z_score"`, `"identity"` (Eq. 6 as it stands),
-        `"centered_ranks"` (a second pass), or a `FitnessShaping`.
+        `"centered_ranks"` or `"log_ranks"` (a second pass), or a `FitnessShaping`.
       num_latent_samples: latent draws gamma over which each evaluation averages.
       exact_expectation: each evaluation sums over all latents instead of drawing
         (Algorithm 1's expectation over gamma); for structures with few latents.
@@ -112,7 +118,7 @@ class NES(GradientEstimator):
         self,
         *,
         population_size: int = 100,
-        sigma: float = 0.1,
+        sigma: float | Callable[[Tensor], Tensor] | SearchDistribution = 0.1,
         noise: str = "weights",
         granularity: str = "member",
         rank: int = 1,
@@ -131,7 +137,8 @@ class NES(GradientEstimator):
                 "NES.population_size must be even and at least 2 because samples are "
                 f"mirrored. Received: {population_size}. Use {near}."
             )
-        if not 0 < sigma < float("inf"):
+        adaptive = isinstance(sigma, SearchDistribution)
+        if not adaptive and not callable(sigma) and not 0 < sigma < float("inf"):
             raise ConfigurationError(
                 f"NES.sigma must be positive and finite. Received: {sigma}."
             )
@@ -171,6 +178,17 @@ class NES(GradientEstimator):
                 "NES.baseline = 'leave_one_out' needs another pair. Received: "
                 f"population_size={population_size}. Use 4 at least."
             )
+        if adaptive and noise != "weights":
+            raise ConfigurationError(
+                f"{type(sigma).__name__} learns the scale of noise on the weights. "
+                f"Received: NES.noise={noise!r}. Use noise='weights', or a number or a "
+                "schedule as sigma."
+            )
+        if adaptive and population_size < 4:
+            raise ConfigurationError(
+                f"{type(sigma).__name__} compares pairs with each other. Received: "
+                f"NES.population_size={population_size}. Use 4 at least."
+            )
         self.population_size = population_size
         self.sigma = sigma
         self.noise = noise
@@ -203,6 +221,31 @@ class NES(GradientEstimator):
         if self._empty_steps is None:
             self._empty_steps = self.add_variable("empty_steps", dtype="int32")
 
+    def build_state(
+        self,
+        model: StructuredVAE,
+        variables: Sequence[keras.Variable] | None = None,
+    ) -> None:
+        if self._adaptive:
+            self.sigma.build_state(
+                model.elbo_variables if variables is None else variables
+            )
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        own = super().variables
+        if self._adaptive:
+            return [*own, *self.sigma.variables]
+        return own
+
+    def current_sigma(self, model: StructuredVAE) -> Tensor:
+        """Returns the standard deviation of this update, `[]`; the mean one if many."""
+        if self._adaptive:
+            return self.sigma.mean_sigma()
+        if callable(self.sigma):
+            return tf.cast(self.sigma(model.step.value), tf.float32)
+        return tf.constant(self.sigma, tf.float32)
+
     def metric_names(self, model: StructuredVAE) -> tuple[str, ...]:
         del model
         return (
@@ -211,7 +254,12 @@ class NES(GradientEstimator):
             "gradient_norm",
             "dropped_pairs",
             "skipped_updates",
+            *(("sigma",) if callable(self.sigma) or self._adaptive else ()),
         )
+
+    @property
+    def _adaptive(self) -> bool:
+        return isinstance(self.sigma, SearchDistribution)
 
     def check(self) -> None:
         empty = int(self._empty_steps.numpy())
@@ -272,7 +320,7 @@ class NES(GradientEstimator):
                 population=Population(self.population_size // 2, replicas=replicas),
                 population_size=self.population_size,
                 shaping=self.fitness_shaping,
-                leave_one_out=self.baseline == "leave_one_out",
+                leave_one_out=self.baseline == "leave_one_out" or self._adaptive,
             )
         else:
             outcome = run_examples(
@@ -287,19 +335,23 @@ class NES(GradientEstimator):
         norm = tf.linalg.global_norm(gradients)
         finite = (outcome.deviation > 0) & tf.math.is_finite(norm)
         self._empty_steps.assign(tf.where(finite, 0, self._empty_steps + 1))
+        metrics = {
+            "population_mean": outcome.mean,
+            "population_std": outcome.deviation,
+            "gradient_norm": tf.where(finite, norm, 0.0),
+            "dropped_pairs": outcome.dropped,
+            "skipped_updates": 1 - tf.cast(finite, tf.float32),
+        }
+        if "sigma" in self.metric_names(model):
+            metrics["sigma"] = self.current_sigma(model)
+        perturbation.adapt(finite)
         return GradientEstimate(
             loss=loss,
             gradients=[
                 tf.where(finite, g, tf.zeros_like(g)) for g in outcome.gradients
             ],
             variables=perturbation.variables,
-            metrics={
-                "population_mean": outcome.mean,
-                "population_std": outcome.deviation,
-                "gradient_norm": tf.where(finite, norm, 0.0),
-                "dropped_pairs": outcome.dropped,
-                "skipped_updates": 1 - tf.cast(finite, tf.float32),
-            },
+            metrics=metrics,
             finite=finite,
             touched=perturbation.touched,
         )
@@ -314,13 +366,19 @@ class NES(GradientEstimator):
           variables: what is perturbed.
           seed: `[2]` int32 key of the update.
         """
+        source = self.noise_source
+        if self._adaptive:
+            with tf.init_scope():
+                self.sigma.build_state(variables)
+            return AdaptiveNoise(
+                fitness, variables, source=source, seed=seed, distribution=self.sigma
+            )
+        sigma = self.sigma
+        if callable(sigma):
+            sigma = self.current_sigma(fitness.model)
         if self.noise == "weights":
             perturbation = WeightNoise(
-                fitness,
-                variables,
-                source=self.noise_source,
-                seed=seed,
-                sigma=self.sigma,
+                fitness, variables, source=source, seed=seed, sigma=sigma
             )
             self._log_memory(fitness.model, perturbation.parameters)
             return perturbation
@@ -333,9 +391,9 @@ class NES(GradientEstimator):
         return ActivationNoise(
             fitness,
             variables,
-            source=self.noise_source,
+            source=source,
             seed=seed,
-            sigma=self.sigma,
+            sigma=sigma,
             index=index,
             rank=self.rank if self.noise == "low_rank" else None,
             without_rule=self.without_rule,
@@ -362,9 +420,12 @@ class NES(GradientEstimator):
 
     def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object
+        sigma = self.sigma
+        if self._adaptive or callable(sigma):
+            sigma = serialize(sigma)
         return {
             "population_size": self.population_size,
-            "sigma": self.sigma,
+            "sigma": sigma,
             "noise": self.noise,
             "granularity": self.granularity,
             "rank": self.rank,
@@ -381,7 +442,7 @@ class NES(GradientEstimator):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> NES:
         config = dict(config)
-        for name in ("noise_source", "fitness_shaping"):
+        for name in ("sigma", "noise_source", "fitness_shaping"):
             if isinstance(config.get(name), dict):
                 config[name] = keras.saving.deserialize_keras_object(config[name])
         return cls(**config)

@@ -7,12 +7,13 @@ table only the rows that the batch touches are in it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfnes.typing import Tensor
+from tfnes.typing import Tensor, TensorLike
 
 # Slices that start on a multiple of 64 bytes share memory with the vector.
 _ALIGNMENT = 16
@@ -64,15 +65,58 @@ class FlatParameters:
 
     def values(self) -> Tensor:
         """Returns the current values as one vector."""
+        return self.flatten(self.variables)
+
+    def flatten(self, values: Sequence[TensorLike]) -> Tensor:
+        """Returns one vector of values of the variables' shapes, padded by 0."""
+        value_of = self._by_variable(values)
         pieces = []
         for variable in self._dense:
             size = _size(variable)
-            flat = tf.reshape(tf.cast(variable, self.dtype), [size])
+            flat = tf.reshape(tf.cast(value_of[id(variable)], self.dtype), [size])
             pieces += [flat, tf.zeros([-size % _ALIGNMENT], self.dtype)]
         for table, ids in self.touched:
-            rows = tf.gather(tf.convert_to_tensor(table), ids)
+            rows = tf.gather(tf.convert_to_tensor(value_of[id(table)]), ids)
             pieces.append(tf.reshape(tf.cast(rows, self.dtype), [-1]))
         return tf.concat(pieces, 0)
+
+    def fill(self, numbers: Sequence[Tensor]) -> Tensor:
+        """Returns a vector that holds one number, `[]`, for all of each variable."""
+        number_of = self._by_variable(numbers)
+        pieces = []
+        for variable in self._dense:
+            size = -(-_size(variable) // _ALIGNMENT) * _ALIGNMENT
+            pieces.append(tf.fill([size], number_of[id(variable)]))
+        for table, ids in self.touched:
+            size = tf.size(ids) * (_size(table) // table.shape[0])
+            pieces.append(tf.fill([size], number_of[id(table)]))
+        return tf.concat([tf.cast(piece, self.dtype) for piece in pieces], 0)
+
+    def pieces(self, flat: Tensor) -> list[Tensor]:
+        """Returns what of a vector belongs to each variable; touched rows of tables."""
+        found = {id(variable): value for variable, value in self._split_dense(flat)}
+        for table, _, rows in self._split_tables(flat):
+            found[id(table)] = rows
+        return [found[id(variable)] for variable in self.variables]
+
+    def compact(self, flat: Tensor) -> Tensor:
+        """Returns a vector without its padding, variable after variable."""
+        return tf.concat([tf.reshape(p, [-1]) for p in self.pieces(flat)], 0)
+
+    def expand(self, compact: Tensor) -> Tensor:
+        """Undoes `compact`, where there are no tables."""
+        sizes = [_size(variable) for variable in self.variables]
+        parts = tf.split(compact, sizes)
+        return self.flatten(
+            [
+                tf.reshape(part, variable.shape)
+                for part, variable in zip(parts, self.variables, strict=True)
+            ]
+        )
+
+    def _by_variable(self, values: Sequence[Any]) -> dict[int, Any]:
+        pairs = zip(self.variables, values, strict=True)
+        return {id(variable): value for variable, value in pairs}
 
     def assignments(self, flat: Tensor) -> list[tuple[keras.Variable, Tensor]]:
         """Returns `(variable, value)` pairs for `keras.StatelessScope`."""

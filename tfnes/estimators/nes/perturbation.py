@@ -86,6 +86,13 @@ class Perturbation(abc.ABC):
           total: a sum of contributions, scaled by any number.
         """
 
+    def adapt(self, finite: Tensor) -> None:  # noqa: B027
+        """Moves the search distribution, if it is learned; after `gradients`.
+
+        Args:
+          finite: `[]` bool; False where the update is skipped.
+        """
+
 
 class WeightNoise(Perturbation):
     """One normal for each parameter, the same for all examples: Algorithm 1.
@@ -134,7 +141,7 @@ class WeightNoise(Perturbation):
             with keras.StatelessScope(self.assignments(step, sign)):
                 losses.append(self._fitness.each())
         return tf.stack(losses), lambda plus, minus: self.contribution(
-            step, plus + minus
+            step, plus, minus
         )
 
     def assignments(
@@ -144,8 +151,9 @@ class WeightNoise(Perturbation):
         moved = self._mean + step if sign > 0 else self._mean - step
         return self.parameters.assignments(moved)
 
-    def contribution(self, step: Tensor, coefficient: Tensor) -> Tensor:
-        """Returns `coefficient` times `step`; of coefficients `[B]`, their sum's."""
+    def contribution(self, step: Tensor, plus: Tensor, minus: Tensor) -> Any:
+        """Returns what a pair adds; of coefficients `[B]`, their sum's share."""
+        coefficient = plus + minus
         if coefficient.shape.rank:
             coefficient = tf.reduce_sum(coefficient)
         return tf.cast(coefficient, step.dtype) * step
