@@ -3,7 +3,9 @@
 import pathlib
 
 import gin
+import numpy as np
 import pytest
+from made_images import write_images
 
 import tfnes
 from tfnes.experiments import catalog, configuration
@@ -79,9 +81,15 @@ def test_no_include_is_deeper_than_two_levels():
 
 
 @pytest.mark.parametrize("name", TOP)
-def test_smoke(name, capfd, tmp_path, monkeypatch):
+def test_smoke(name, capfd, tmp_path, tmp_path_factory, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    status = main([f"--gin_file=gin_configs/{name}", "--smoke"])
+    arguments = [f"--gin_file=gin_configs/{name}", "--smoke"]
+    if "--data_dir=DIR, the folder" in (ROOT / name).read_text(encoding="utf-8"):
+        folder = tmp_path_factory.mktemp("images")
+        pixels = np.random.default_rng(0).integers(0, 256, [60, 28, 28, 1], np.uint8)
+        write_images(folder, "fashion_mnist", pixels, pixels[:20])
+        arguments.append(f"--data_dir={folder}")
+    status = main(arguments)
     out, err = capfd.readouterr()
     assert status == 0, err
     assert "time:" in out
