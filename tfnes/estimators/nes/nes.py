@@ -25,7 +25,7 @@ from tfnes.estimators.nes.parameters import FlatParameters
 from tfnes.estimators.nes.perturbation import Perturbation, WeightNoise
 from tfnes.estimators.nes.population import Population
 from tfnes.estimators.nes.replicas import Replicas
-from tfnes.estimators.nes.search_distribution import SearchDistribution
+from tfnes.estimators.nes.search_distribution import SearchDistribution, check_sigma
 from tfnes.models import replication
 from tfnes.structures.structure import HasEnumeration, require_ability
 from tfnes.typing import Batch, GradientEstimate, Seed, Tensor
@@ -137,11 +137,7 @@ class NES(GradientEstimator):
                 "NES.population_size must be even and at least 2 because samples are "
                 f"mirrored. Received: {population_size}. Use {near}."
             )
-        adaptive = isinstance(sigma, SearchDistribution)
-        if not adaptive and not callable(sigma) and not 0 < sigma < float("inf"):
-            raise ConfigurationError(
-                f"NES.sigma must be positive and finite. Received: {sigma}."
-            )
+        check_sigma(sigma, noise=noise, population_size=population_size)
         for name, value in (
             ("rank", rank),
             ("num_latent_samples", num_latent_samples),
@@ -177,17 +173,6 @@ class NES(GradientEstimator):
             raise ConfigurationError(
                 "NES.baseline = 'leave_one_out' needs another pair. Received: "
                 f"population_size={population_size}. Use 4 at least."
-            )
-        if adaptive and noise != "weights":
-            raise ConfigurationError(
-                f"{type(sigma).__name__} learns the scale of noise on the weights. "
-                f"Received: NES.noise={noise!r}. Use noise='weights', or a number or a "
-                "schedule as sigma."
-            )
-        if adaptive and population_size < 4:
-            raise ConfigurationError(
-                f"{type(sigma).__name__} compares pairs with each other. Received: "
-                f"NES.population_size={population_size}. Use 4 at least."
             )
         self.population_size = population_size
         self.sigma = sigma

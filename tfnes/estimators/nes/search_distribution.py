@@ -321,6 +321,27 @@ class FullCovariance(SearchDistribution):
         return {**super().get_config(), "max_size": self.max_size}
 
 
+def check_sigma(sigma: Any, *, noise: str, population_size: int) -> None:
+    """Raises a `ConfigurationError` if NES cannot use this `sigma`."""
+    if not isinstance(sigma, SearchDistribution):
+        if not callable(sigma) and not 0 < sigma < float("inf"):
+            raise ConfigurationError(
+                f"NES.sigma must be positive and finite. Received: {sigma}."
+            )
+        return
+    name = type(sigma).__name__
+    if noise != "weights":
+        raise ConfigurationError(
+            f"{name} learns the scale of noise on the weights. Received: NES.noise="
+            f"{noise!r}. Use noise='weights', or a number or a schedule as sigma."
+        )
+    if population_size < 4:
+        raise ConfigurationError(
+            f"{name} compares pairs with each other. Received: NES.population_size="
+            f"{population_size}. Use 4 at least."
+        )
+
+
 def _state(value, *, shape: Sequence[int], dtype: str, name: str) -> keras.Variable:
     def initializer(shape, dtype):
         return tf.broadcast_to(tf.cast(value, dtype), shape)
