@@ -88,7 +88,7 @@ def test_scores_are_the_formula():
     nodes = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
     expected = _numpy_scores(scorer, nodes)
     heads, modifiers = scorer.project(tf.constant(nodes))
-    pairs = scorer.all_pairs(heads[None], modifiers[None])[0]
+    pairs = scorer.all_pairs(heads[None], modifiers[None], scorer.pair_kernel())[0]
     np.testing.assert_allclose(pairs, expected[..., 0], atol=1e-5)
     aligned = scorer(tf.gather(heads, [0, 3]), tf.gather(modifiers, [4, 3]))
     bias = scorer.output_bias.numpy()
@@ -103,7 +103,7 @@ def test_gradient_of_all_pairs():
     weights = tf.random.stateless_normal([2, 5, 5], [5, 6])
 
     def fused(heads, modifiers):
-        return scorer.all_pairs(heads, modifiers)
+        return scorer.all_pairs(heads, modifiers, scorer.pair_kernel())
 
     def plain(heads, modifiers):
         return scorer(heads[:, :, None], modifiers[:, None])[..., 0]

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfnes import registration
-from tfnes.models.rows import example_rows
+from tfnes.models.rows import example_rows, examples_differ
 from tfnes.models.structured_vae import StructuredVAE
 from tfnes.structures import Categorical
 from tfnes.structures.structure import Structure
@@ -115,7 +115,12 @@ class MLP(StructuredVAE):
         )
 
     def hard_log_likelihood(self, batch, latent, *, training=False):
-        """`log_likelihood` of one-hot latents: K evaluations of the decoder, not B."""
+        """`log_likelihood` of one-hot latents: K evaluations of the decoder, not B.
+
+        With noise of their own the examples have no such evaluations in common.
+        """
+        if examples_differ():
+            return self.log_likelihood(batch, latent, training=training)
         codes = tf.eye(self.num_categories, dtype=latent.dtype)
         each = self.log_likelihoods(batch, codes, training=training)
         return tf.reduce_sum(latent * each, axis=-1)

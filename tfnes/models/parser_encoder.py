@@ -16,6 +16,7 @@ from tfnes.models.layers import (
     with_padding_row,
 )
 from tfnes.models.parser_inputs import SentenceInputs, pad_parts, parts_spec
+from tfnes.models.rows import example_rows
 from tfnes.registration import register
 from tfnes.typing import Tensor
 
@@ -115,12 +116,17 @@ class ParserEncoder(keras.layers.Layer):
 
         Scores of padding are 0.
         """
-        heads, modifiers = map(with_padding_row, self.arc_scorer.project(nodes))
+        with example_rows(inputs.layout.rows, inputs.layout.times):
+            projected = self.arc_scorer.project(nodes)
+        heads, modifiers = map(with_padding_row, projected)
+        kernel = self.arc_scorer.pair_kernel()
 
         def scores(group: RowGroup) -> Tensor:
             index = group.take(inputs.layout.index)[:, : group.size + 1]
             pairs = self.arc_scorer.all_pairs(
-                tf.gather(heads, index), tf.gather(modifiers, index)
+                tf.gather(heads, index),
+                tf.gather(modifiers, index),
+                kernel if kernel.shape[0] == 1 else group.take(kernel),
             )
             real = index > 0
             zero = tf.zeros([], pairs.dtype)

@@ -19,6 +19,7 @@ from tfnes.estimators.nes.noise import NoiseSource
 from tfnes.estimators.nes.perturbation import Perturbation, WeightNoise
 from tfnes.estimators.nes.records import Coefficients
 from tfnes.estimators.nes.rules import Rule, rules_of
+from tfnes.models.rows import differing_examples
 from tfnes.typing import Seed, Tensor
 
 _LOG = logging.getLogger(__name__)
@@ -133,7 +134,10 @@ class ActivationNoise(Perturbation):
                 if hasattr(value, "graph"):
                     evaluation.sources.add(value.op)
             values += moved
-        with keras.StatelessScope(values), self._patched(evaluation):
+        apart = (
+            contextlib.nullcontext() if self._index is None else differing_examples()
+        )
+        with keras.StatelessScope(values), self._patched(evaluation), apart:
             return self._fitness.each()
 
     def _contribution(self, evaluations, steps, coefficients: Tensor) -> list[Tensor]:

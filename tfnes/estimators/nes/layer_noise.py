@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from tfnes import random
 from tfnes.estimators.nes.records import Kernel, LinearRecord, WeightRecord
-from tfnes.models.rows import LEADING, current_rows
+from tfnes.models.rows import LEADING, current_positions, current_rows
 from tfnes.typing import Seed, Tensor
 
 MOST_SHARED_POSITIONS = 8
@@ -338,6 +338,8 @@ class LayerNoise:
         index, offset = self._settings.index, None
         if rows is not LEADING:
             index = tf.gather(index, examples)
+            offset = current_positions()
+        if rows is not LEADING and offset is None:
             # Tells the rows of one example apart by their place in the batch.
             offset = tf.range(tf.shape(x)[0]) - tf.gather(_first_rows(rows), examples)
         noise = tf.cast(

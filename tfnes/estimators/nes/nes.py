@@ -15,7 +15,11 @@ from tfnes.estimators.estimator import GradientEstimator
 from tfnes.estimators.evaluation import example_index
 from tfnes.estimators.nes import fitness_shaping as shapings
 from tfnes.estimators.nes import noise as noises
-from tfnes.estimators.nes import rules_keras  # noqa: F401 (registers its rules)
+from tfnes.estimators.nes import (  # noqa: F401 (their rules are registered)
+    rules_keras,
+    rules_parser,
+    rules_recurrent,
+)
 from tfnes.estimators.nes.activation_noise import ActivationNoise
 from tfnes.estimators.nes.adaptive_noise import AdaptiveNoise
 from tfnes.estimators.nes.examples import run_examples

@@ -47,9 +47,9 @@ class Kernel:
 
     def pad(self, gradient: Tensor) -> Tensor:
         """Returns the gradient of the variable of that of its rows."""
-        gradient = tf.cast(gradient, self.variable.dtype)
+        gradient = tf.cast(tf.reshape(gradient, self.shape), self.variable.dtype)
         if (self.start, self.stop) == (None, None):
-            return tf.reshape(gradient, self.variable.shape)
+            return gradient
         size = self.variable.shape[0]
         first, last, _ = slice(self.start, self.stop).indices(size)
         padding = [[first, size - last]] + [[0, 0]] * (gradient.shape.rank - 1)

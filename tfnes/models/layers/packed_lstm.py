@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import keras
 import tensorflow as tf
 
@@ -117,17 +120,9 @@ def _recur(gates: list[Tensor], kernels: list[Tensor], counts: Tensor) -> list[T
 
         def gradient(*upstream):
             upstream = [tf.convert_to_tensor(d) for d in upstream]
-            # The place of the same sentence's previous token.
-            first = counts[0]
-            before = tf.range(ends[-1]) - tf.repeat(
-                tf.concat([counts[:1], counts[:-1]], 0), counts
-            )
             local = []
             for z, kernel, h, c in zip(gates, kernels, hidden, cells, strict=True):
-                h, c_before = (
-                    tf.pad(tf.gather(x, before[first:]), [[first, 0], [0, 0]])
-                    for x in (h, c)
-                )
+                h, c_before = _before(h, counts), _before(c, counts)
                 local.append(
                     (h, *_local_gradients(z + tf.matmul(h, kernel), c_before, c))
                 )
@@ -143,7 +138,58 @@ def _recur(gates: list[Tensor], kernels: list[Tensor], counts: Tensor) -> list[T
     return list(recur(*gates, *kernels))
 
 
-def _forward(gates, kernels, starts: Tensor, ends: Tensor):
+class GateNoise(NamedTuple):
+    """Noise on the gates of one direction, sqrt(variance + factor |h|^2) Z.
+
+    Attributes:
+      noise: `[P, 4u]` Z.
+      variance: `[P]`.
+      factor: `[]`.
+    """
+
+    noise: Tensor
+    variance: Tensor
+    factor: Tensor
+
+    def at(self, rows: slice, hidden: Tensor) -> Tensor:
+        """Returns the noise of some tokens after the states `hidden` `[n, u]`."""
+        own = self.factor * tf.reduce_sum(tf.square(hidden), axis=1)
+        return tf.sqrt(self.variance[rows] + own)[:, None] * self.noise[rows]
+
+
+def run_directions(
+    gates: list[Tensor],
+    kernels: list[Tensor],
+    counts: Tensor,
+    *,
+    noises: Sequence[GateNoise | None],
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Runs LSTMs with noise on the gates, not differentiable.
+
+    Args:
+      gates: `[P, 4u]` of each direction, in its own order.
+      kernels: `[u, 4u]` of each direction.
+      counts: of the layout.
+      noises: of each direction.
+
+    Returns:
+      The states after and before each token, `[P, u]` for each direction.
+    """
+    ends = tf.cumsum(counts)
+    hidden, _ = _forward(gates, kernels, ends - counts, ends, noises)
+    return hidden, [_before(states, counts) for states in hidden]
+
+
+def _before(states: Tensor, counts: Tensor) -> Tensor:
+    """Returns `[P, ...]`, the same sentence's state one token earlier, 0 at first."""
+    first = counts[0]
+    places = tf.range(tf.shape(states)[0]) - tf.repeat(
+        tf.concat([counts[:1], counts[:-1]], 0), counts
+    )
+    return tf.pad(tf.gather(states, places[first:]), [[first, 0], [0, 0]])
+
+
+def _forward(gates, kernels, starts: Tensor, ends: Tensor, noises=(None, None)):
     """Returns the hidden states and the cells of all tokens, `[P, u]` each."""
     units = kernels[0].shape[0]
     dtype = gates[0].dtype
@@ -157,9 +203,14 @@ def _forward(gates, kernels, starts: Tensor, ends: Tensor):
     def body(t, hidden, cells, written):
         start, end = starts[t], ends[t]
         new_hidden, new_cells = [], []
-        for z, kernel, h, c in zip(gates, kernels, hidden, cells, strict=True):
+        for z, kernel, h, c, noise in zip(
+            gates, kernels, hidden, cells, noises, strict=False
+        ):
             n = end - start
-            i, f, g, o = tf.split(z[start:end] + tf.matmul(h[:n], kernel), 4, axis=1)
+            z = z[start:end] + tf.matmul(h[:n], kernel)
+            if noise is not None:
+                z += noise.at(slice(start, end), h[:n])
+            i, f, g, o = tf.split(z, 4, axis=1)
             new_cells.append(tf.sigmoid(f) * c[:n] + tf.sigmoid(i) * tf.tanh(g))
             new_hidden.append(tf.sigmoid(o) * tf.tanh(new_cells[-1]))
         values = new_hidden + new_cells

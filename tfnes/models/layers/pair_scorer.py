@@ -64,14 +64,22 @@ class PairScorer(keras.layers.Layer):
             tf.matmul(nodes, self.modifier_kernel),
         )
 
-    def all_pairs(self, heads: Tensor, modifiers: Tensor) -> Tensor:
+    def pair_kernel(self) -> Tensor:
+        """Returns W_o of the first score, `[1, units]`."""
+        return self.output_kernel[None, :, 0]
+
+    def all_pairs(self, heads: Tensor, modifiers: Tensor, kernel: Tensor) -> Tensor:
         """Returns the first score of every pair, `[B, n, n]`, rows are heads.
 
         Args:
           heads: `[B, n, units]`, first result of `project`.
           modifiers: `[B, n, units]`, second result of `project`.
+          kernel: `[1, units]`, result of `pair_kernel`; or `[B, units]`, one for each
+            example, and then not differentiable.
         """
-        return _score_all_pairs(heads, modifiers, self.output_kernel[:, 0])
+        if kernel.shape[0] == 1:
+            return _score_all_pairs(heads, modifiers, kernel[0])
+        return _value(heads, modifiers, kernel[:, None, None])
 
     def call(self, heads: Tensor, modifiers: Tensor) -> Tensor:
         """Returns the scores of aligned pairs, `[..., outputs]`.

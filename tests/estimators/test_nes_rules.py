@@ -1,0 +1,176 @@
+"""Every layer's rule: the mean gradient of many updates is that of the loss."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfnes
+from tfnes import random
+from tfnes.estimators import NES
+from tfnes.estimators.nes.activation_noise import assign_rules
+
+layers = keras.layers
+RNG = np.random.default_rng(0)
+TOKENS = np.array([[1, 2, 1, 4], [3, 3, 0, 2], [4, 1, 2, 0]])
+SEQUENCES = RNG.normal(size=(3, 4, 3)).astype("float32")
+WIDE = RNG.normal(size=(3, 12, 3)).astype("float32")
+IMAGES = RNG.normal(size=(3, 5, 5, 2)).astype("float32")
+ROWS = RNG.normal(size=(3, 4)).astype("float32")
+
+# name: (layers, inputs)
+CASES = {
+    "dense": (lambda: [layers.Dense(3, activation="tanh"), layers.Dense(2)], ROWS),
+    "dense_no_bias": (lambda: [layers.Dense(2, use_bias=False)], ROWS),
+    "dense_few_positions": (lambda: [layers.Dense(2)], SEQUENCES),
+    "dense_many_positions": (lambda: [layers.Dense(2)], WIDE),
+    "einsum": (
+        lambda: [layers.EinsumDense("abc,cde->abde", (None, 2, 2), bias_axes="de")],
+        SEQUENCES,
+    ),
+    "embedding": (lambda: [layers.Embedding(5, 2)], TOKENS),
+    "convolution": (
+        lambda: [layers.Conv2D(3, 2, strides=2, activation="tanh")],
+        IMAGES,
+    ),
+    "convolution_1d": (lambda: [layers.Conv1D(2, 3, padding="same")], SEQUENCES),
+    "depthwise": (lambda: [layers.DepthwiseConv2D(2)], IMAGES),
+    "layer_norm": (lambda: [layers.LayerNormalization()], SEQUENCES),
+    "batch_norm": (lambda: [layers.BatchNormalization()], ROWS),
+    "lstm": (lambda: [layers.LSTM(2, return_sequences=True)], SEQUENCES),
+    "lstm_backwards": (lambda: [layers.LSTM(2, go_backwards=True)], SEQUENCES),
+    "gru": (lambda: [layers.GRU(2)], SEQUENCES),
+    "masked": (
+        lambda: [layers.Embedding(5, 2, mask_zero=True), layers.LSTM(2)],
+        TOKENS,
+    ),
+    "bidirectional": (
+        lambda: [layers.Bidirectional(layers.GRU(2, return_sequences=True))],
+        SEQUENCES,
+    ),
+}
+
+
+def make_model(name):
+    """Returns a model with a quadratic loss of each example, and its batch."""
+    build, inputs = CASES[name]
+    keras.utils.set_random_seed(1)
+    network = keras.Sequential(build())
+    network.build(inputs.shape)
+    for variable in network.trainable_variables:
+        variable.assign(variable + 0.3 * RNG.normal(size=variable.shape))
+    target = tf.constant(np.random.default_rng(2).normal(size=network(inputs).shape))
+
+    def loss(batch, seed):
+        outputs = network(batch["x"], training=name != "batch_norm")
+        error = tf.square(outputs - tf.cast(target, outputs.dtype))
+        return tf.reduce_sum(error, list(range(1, error.shape.rank)))
+
+    return tfnes.NESModel(network, loss=loss), {"x": tf.constant(inputs)}
+
+
+def flat(tensors):
+    return tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], 0)
+
+
+def exact(model, batch):
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(model.elbo(batch, seed=random.make_seed(0)).neg_elbo)
+    values = [variable.value for variable in model.elbo_variables]
+    return flat(tf.convert_to_tensor(g) for g in tape.gradient(loss, values)).numpy()
+
+
+def mean_update(nes, model, batch, updates):
+    """Returns mean and standard error of (mean fitness, gradient)."""
+    nes.build(model)
+
+    @tf.function(autograph=False)
+    def run():
+        def body(i, total, squares):
+            estimate = nes.estimate(model, batch, seed=random.make_seed(i))
+            fitness = estimate.metrics["population_mean"][None]
+            value = tf.concat([fitness, flat(estimate.gradients)], 0)
+            value = tf.cast(value, tf.float64)
+            return i + 1, total + value, squares + tf.square(value)
+
+        size = 1 + sum(int(np.prod(v.shape)) for v in model.elbo_variables)
+        zeros = tf.zeros([size], tf.float64)
+        return tf.while_loop(
+            lambda i, *_: i < updates,
+            body,
+            (tf.constant(0), zeros, zeros),
+            parallel_iterations=1,
+        )[1:]
+
+    total, squares = (value.numpy() for value in run())
+    mean = total / updates
+    return mean, np.sqrt(np.maximum(squares / updates - mean**2, 0) / (updates - 1))
+
+
+def check(mean, expected, error, name):
+    scale = np.abs(expected).max()
+    off = np.maximum(np.abs(mean - expected) - 2e-3 * scale, 0) / (error + 1e-9)
+    assert off.max() < 4.5, (name, off.max(), mean, expected, error)
+    # Of many coordinates at once: a wrong factor shows here first.
+    assert np.sqrt(np.mean(off**2)) < 1.6, (name, mean, expected)
+    assert np.linalg.norm(error) < 0.5 * np.linalg.norm(expected), name
+
+
+@pytest.mark.parametrize("granularity", ["example", "member"])
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_mean_gradient_is_exact_as_sigma_shrinks(name, granularity):
+    model, batch = make_model(name)
+    ruled, rest, _ = assign_rules(model, model.elbo_variables)
+    assert ruled and not rest
+    nes = NES(
+        population_size=8,
+        sigma=0.01,
+        noise="activations",
+        granularity=granularity,
+        without_rule="error",
+        fitness_shaping="identity",
+    )
+    updates = 300 if granularity == "example" else 800
+    mean, error = mean_update(nes, model, batch, updates)
+    check(mean[1:], exact(model, batch), error[1:], name)
+
+
+def test_parser_is_exact_as_sigma_shrinks():
+    """With a smooth stand-in for the ELBO: sums of the arc scores."""
+    data = tfnes.datasets.DemoTreebank(seed=0)
+    keras.utils.set_random_seed(0)
+    parser = tfnes.models.Parser(
+        tfnes.structures.DependencyTree(),
+        embedding_size=2,
+        hidden_size=2,
+        num_layers=2,
+        scorer_size=2,
+        decoder_size=2,
+    )
+    parser.adapt(data)
+    batch = next(iter(data.get_dataset("source_train", batch_size=3)))
+    variables = [v for v in parser.elbo_variables if "encoder" in v.path]
+
+    def loss(batch, seed):
+        scores = parser.encode(batch)
+        return tf.reduce_sum(tf.square(scores - 1.0), [1, 2])
+
+    class Scores(tfnes.NESModel):
+        elbo_variables = property(lambda self: variables)
+
+        def example_weights(self, batch):
+            return tf.ones([3])
+
+    model = Scores(parser, loss=loss)
+    _, rest, _ = assign_rules(model, variables)
+    assert not rest
+    nes = NES(
+        population_size=8,
+        sigma=0.01,
+        noise="activations",
+        granularity="example",
+        without_rule="error",
+        fitness_shaping="identity",
+    )
+    mean, error = mean_update(nes, model, batch, 300)
+    check(mean[1:], exact(model, batch), error[1:], "parser")
