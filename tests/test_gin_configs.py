@@ -87,7 +87,8 @@ def test_smoke(name, capfd, tmp_path, tmp_path_factory, monkeypatch):
     if "--data_dir=DIR, the folder" in (ROOT / name).read_text(encoding="utf-8"):
         folder = tmp_path_factory.mktemp("images")
         pixels = np.random.default_rng(0).integers(0, 256, [60, 28, 28, 1], np.uint8)
-        write_images(folder, "fashion_mnist", pixels, pixels[:20])
+        for images in ("fashion_mnist", "mnist"):
+            write_images(folder, images, pixels, pixels[:20])
         arguments.append(f"--data_dir={folder}")
     status = main(arguments)
     out, err = capfd.readouterr()

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import tfnes
 from tfnes import random
+from tfnes.errors import ConfigurationError
 from tfnes.estimators import NES
 from tfnes.estimators.nes.activation_noise import assign_rules
 
@@ -174,3 +175,205 @@ def test_parser_is_exact_as_sigma_shrinks():
     )
     mean, error = mean_update(nes, model, batch, 300)
     check(mean[1:], exact(model, batch), error[1:], "parser")
+
+
+def test_nri_encoder_is_exact_as_sigma_shrinks():
+    keras.utils.set_random_seed(0)
+    model = tfnes.models.NRI(hidden_units=2)
+    positions = np.random.default_rng(0).normal(size=(3, 4, 4, 2)).astype("float32")
+    batch = {"positions": tf.constant(positions)}
+    model.build(batch)
+    encoder = model.encoder
+    variables = [v for v in encoder.trainable_variables if "norm" not in v.path]
+
+    def loss(batch, seed):
+        # In evaluation mode: batch statistics, constants to NES, are not to the tape.
+        return tf.reduce_sum(tf.square(encoder(batch["positions"])), 1)
+
+    class Encoder(tfnes.NESModel):
+        elbo_variables = property(lambda self: variables)
+
+    model = Encoder(encoder, loss=loss)
+    _, rest, _ = assign_rules(model, variables)
+    assert not rest
+    nes = NES(
+        population_size=8,
+        sigma=0.01,
+        noise="activations",
+        granularity="example",
+        without_rule="error",
+        fitness_shaping="identity",
+    )
+    mean, error = mean_update(nes, model, batch, 300)
+    check(mean[1:], exact(model, batch), error[1:], "nri")
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("dense", {"granularity": "example"}),
+        ("dense", {"granularity": "example", "baseline": "leave_one_out"}),
+        ("dense", {"baseline": "leave_one_out"}),
+        ("dense", {}),
+        ("dense_few_positions", {"granularity": "example"}),
+        ("dense_few_positions", {}),
+        ("embedding", {"granularity": "example"}),
+    ],
+)
+def test_law_is_that_of_noise_on_the_weights(name, settings):
+    """At a sigma that bends the loss: equal mean fitness and mean gradient."""
+    model, batch = make_model(name)
+    common = {"sigma": 0.5, "fitness_shaping": "identity", "population_size": 8}
+    plain, plain_error = mean_update(NES(**common), model, batch, 1500)
+    nes = NES(noise="activations", **common, **settings)
+    mean, error = mean_update(nes, model, batch, 600)
+    off = np.abs(mean - plain) / np.sqrt(error**2 + plain_error**2)
+    assert off.max() < 4.5, (off, mean, plain)
+    assert np.sqrt(np.mean(off**2)) < 1.6
+    assert plain_error[0] < 0.05 * plain[0]
+
+
+@pytest.mark.parametrize("granularity", ["example", "member"])
+def test_low_rank_noise_has_the_mean_gradient_of_a_quadratic(granularity):
+    model, batch = make_model("dense_few_positions")
+    nes = NES(
+        population_size=8,
+        sigma=0.1,
+        noise="low_rank",
+        rank=2,
+        granularity=granularity,
+        fitness_shaping="identity",
+    )
+    mean, error = mean_update(nes, model, batch, 800)
+    check(mean[1:], exact(model, batch), error[1:], "low_rank")
+
+
+def test_gradient_is_against_exact_on_a_categorical_vae():
+    tfnes.testing.check_estimator(
+        NES(
+            population_size=8,
+            sigma=0.01,
+            noise="activations",
+            granularity="example",
+            exact_expectation=True,
+            fitness_shaping="identity",
+        ),
+        law="gibbs",
+        num_updates=600,
+        max_bias=0.02,
+        verbose=False,
+    )
+
+
+def test_pairs_are_exact_negatives_and_keys_decide():
+    keras.utils.set_random_seed(0)
+    layer = layers.Dense(2, use_bias=False)
+    network = keras.Sequential([layer])
+    network.build((None, 3))
+    layer.kernel.assign(tf.zeros([3, 2]))
+    seen = []
+
+    def loss(batch, seed):
+        outputs = network(batch["x"])
+        seen.append(outputs)
+        return tf.reduce_sum(outputs, 1)
+
+    model = tfnes.NESModel(network, loss=loss)
+    batch = {"x": tf.constant(ROWS[:, :3])}
+    nes = NES(population_size=4, noise="activations", granularity="example")
+    nes.build(model)
+
+    def run(batch, seed):
+        seen.clear()
+        nes.estimate(model, batch, seed=random.make_seed(seed))
+        return [value.numpy() for value in seen]
+
+    first = run(batch, 1)
+    _, plus, minus, plus_2, minus_2 = first
+    np.testing.assert_array_equal(plus, -minus)
+    np.testing.assert_array_equal(plus_2, -minus_2)
+    assert np.all(plus != plus_2)
+    np.testing.assert_array_equal(run(batch, 1), first)
+    # An example's noise is keyed by its index, wherever it stands in the batch.
+    moved = run({"x": batch["x"][::-1], "index": tf.constant([2, 1, 0])}, 1)
+    np.testing.assert_allclose(moved[1][::-1], plus, rtol=1e-5)
+    assert np.all(run(batch, 2)[1] != plus)
+
+
+def test_layers_without_a_rule_get_noise_on_the_weights_or_an_error(caplog):
+    class Scale(layers.Layer):
+        def build(self, shape):
+            self.scale = self.add_weight(name="scale", shape=(shape[-1],))
+
+        def call(self, inputs):
+            return inputs * self.scale
+
+    network = keras.Sequential([layers.Dense(3), Scale()])
+    network.build((None, 4))
+    model = tfnes.NESModel(
+        network, loss=lambda batch, seed: tf.reduce_sum(network(batch["x"]) ** 2, 1)
+    )
+    batch = {"x": tf.constant(ROWS)}
+    common = {
+        "population_size": 8,
+        "sigma": 0.05,
+        "noise": "activations",
+        "granularity": "example",
+        "fitness_shaping": "identity",
+    }
+    with caplog.at_level("INFO"):
+        mean, error = mean_update(NES(**common), model, batch, 800)
+    assert "no rule for" in caplog.text and "scale" in caplog.text
+    check(mean[1:], exact(model, batch), error[1:], "fallback")
+    nes = NES(without_rule="error", **common)
+    nes.build(model)
+    with pytest.raises(ConfigurationError, match=r"No rule.*scale.*perturbation_rule"):
+        nes.estimate(model, batch, seed=random.make_seed(0))
+
+    @tfnes.estimators.perturbation_rule(Scale)
+    def scale(layer, noise, inputs):
+        return inputs * noise.weight(layer.scale)
+
+    mean, error = mean_update(nes, model, batch, 300)
+    check(mean[1:], exact(model, batch), error[1:], "own rule")
+
+
+def test_layers_are_as_before_after_an_error():
+    network = keras.Sequential([layers.Dense(1)])
+    network.build((None, 4))
+    calls = []
+
+    def loss(batch, seed):
+        calls.append(1)
+        if len(calls) > 1:
+            raise RuntimeError("broken")
+        return network(batch["x"])[:, 0]
+
+    model = tfnes.NESModel(network, loss=loss)
+    nes = NES(population_size=2, noise="activations", granularity="example")
+    nes.build(model)
+    with pytest.raises(RuntimeError, match="broken"):
+        nes.estimate(model, {"x": tf.constant(ROWS)}, seed=random.make_seed(0))
+    assert "call" not in vars(network.layers[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"noise": "white"}, "NES.noise must be one of.*'white'"),
+        ({"granularity": "example"}, "needs noise that acts on what a layer computes"),
+        ({"baseline": "mean"}, "NES.baseline must be one of"),
+        (
+            {"baseline": "leave_one_out", "population_size": 2},
+            "needs another pair.*Use 4",
+        ),
+        (
+            {"noise": "activations", "fitness_shaping": "centered_ranks"},
+            "'z_score' or 'identity'",
+        ),
+        ({"rank": 0}, "NES.rank must be at least 1"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ConfigurationError, match=message):
+        NES(**arguments)

@@ -135,7 +135,7 @@ class NRIEncoder(keras.layers.Layer):
         """Returns log-potentials `[B, E]` of positions `[B, T, n, features]`."""
         _, timesteps, n, features = positions.shape
         h = self.hidden_units
-        senders, forward, backward = _pair_tables(n)
+        senders, forward, backward = pair_tables(n)
 
         def nodes_to_pairs(sender: Tensor, receiver: Tensor) -> Tensor:
             """Adds rows of `[B * n, h]` over all pairs: `[B * n * (n - 1), h]`."""
@@ -187,7 +187,7 @@ class NRIEncoder(keras.layers.Layer):
         return {**super().get_config(), "hidden_units": self.hidden_units}
 
 
-def _pair_tables(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def pair_tables(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns tables for directed edges j -> k in the order of k, then (j - k) mod n.
 
     Returns:

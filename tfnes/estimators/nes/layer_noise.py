@@ -227,6 +227,7 @@ class LayerNoise:
             return function(x, tf.cast(self.weight(kernel), x.dtype)[0])
         y = function(x, value)
         norms = tf.sqrt(function(tf.square(x), tf.ones_like(value)))
+        norms *= self._sigma(kernel)
         count, positions = tf.shape(y)[0], tf.reduce_prod(tf.shape(y)[1:-1])
         noise = self._normals(
             y.shape[-1],
@@ -244,7 +245,7 @@ class LayerNoise:
             function=function,
         )
         self._record(record)
-        return self._add(y, self._sigma(kernel) * norms * tf.cast(noise, y.dtype))
+        return self._add(y, norms * tf.cast(noise, y.dtype))
 
     # For rules that need more --------------------------------------------------------
 

@@ -17,6 +17,7 @@ from tfnes.estimators.nes import fitness_shaping as shapings
 from tfnes.estimators.nes import noise as noises
 from tfnes.estimators.nes import (  # noqa: F401 (their rules are registered)
     rules_keras,
+    rules_nri,
     rules_parser,
     rules_recurrent,
 )
