@@ -48,6 +48,9 @@ def make_estimator(method, sigma):
         fast["baseline"] = "leave_one_out"
     if "sampled" not in name:
         fast["exact_expectation"] = True
+    if name.startswith("parts"):
+        given = {**fast, "exact_expectation": False}
+        return HybridNES(encoder=NES(**fast), decoder=NES(**given))
     if name.startswith("fast"):
         return NES(**fast)
     if name.startswith("hybrid"):

@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
+from tfnes import random
 from tfnes.errors import ConfigurationError
 from tfnes.estimators.estimator import GradientEstimator
-from tfnes.estimators.evaluation import all_finite
+from tfnes.estimators.evaluation import all_finite, hard_log_likelihood
 from tfnes.estimators.nes import NES
 from tfnes.estimators.nes.fitness import Fitness
 from tfnes.registration import register
-from tfnes.typing import Batch, GradientEstimate, Seed, Tensor
+from tfnes.typing import Batch, ELBOTerms, GradientEstimate, Seed, Tensor
 
 if TYPE_CHECKING:
     from tfnes.models.structured_vae import StructuredVAE
+
+_DECODER = 1
+"""Tells the decoder's key from the encoder's."""
 
 
 @register("estimator")
@@ -37,13 +41,19 @@ class HybridNES(GradientEstimator):
     `NES(exact_expectation=True)` it is exact. The KL is in the loss of the members,
     whatever it depends on.
 
+    With an NES as `decoder` nothing is differentiated, and two populations search:
+    one phi at fixed theta, the other theta at fixed log-potentials and latents. The
+    encoder's may take `exact_expectation`, at a cost that does not depend on the
+    decoder's noise; the decoder's evaluates the decoder alone.
+
     The population searches a space without the decoder's parameters, so that a smaller
     one does. Frozen layers (`trainable=False`) stay; without any theta that is
     trained this is `encoder` alone.
 
     Args:
       encoder: how the encoder learns.
-      decoder: how the decoder learns; `"pathwise"`, by back-propagation.
+      decoder: how the decoder learns; `"pathwise"`, by back-propagation, or an NES of
+        the encoder's granularity.
 
     Raises:
       ConfigurationError: if an argument is not one of these.
@@ -63,23 +73,38 @@ class HybridNES(GradientEstimator):
       strategies and hybrid methods", section 3.3. Berliner et al. 2022, Algorithm 1.
     """
 
-    def __init__(self, *, encoder: NES, decoder: str = "pathwise"):
+    def __init__(self, *, encoder: NES, decoder: str | NES = "pathwise"):
         super().__init__()
         if not isinstance(encoder, NES):
             raise ConfigurationError(
                 "HybridNES.encoder must be an NES estimator, such as "
                 f"NES(population_size=8). Received: {encoder!r}."
             )
-        if decoder != "pathwise":
+        if decoder != "pathwise" and not isinstance(decoder, NES):
             raise ConfigurationError(
-                f"HybridNES.decoder must be 'pathwise'. Received: {decoder!r}."
+                "HybridNES.decoder must be 'pathwise' or an NES estimator. "
+                f"Received: {decoder!r}."
             )
+        if isinstance(decoder, NES):
+            if decoder.exact_expectation:
+                raise ConfigurationError(
+                    "HybridNES.decoder searches at given latents. Received: an NES "
+                    "with exact_expectation=True. Leave that to HybridNES.encoder."
+                )
+            if decoder.granularity != encoder.granularity:
+                raise ConfigurationError(
+                    "HybridNES.encoder and decoder must have one granularity. "
+                    f"Received: {encoder.granularity!r}, {decoder.granularity!r}."
+                )
         self.encoder = encoder
         self.decoder = decoder
 
     @property
     def evaluations_per_step(self) -> int:
-        return self.encoder.evaluations_per_step
+        own = self.encoder.evaluations_per_step
+        if isinstance(self.decoder, NES):
+            own += self.decoder.evaluations_per_step
+        return own
 
     @property
     def gathers_replicas(self) -> bool:
@@ -92,6 +117,8 @@ class HybridNES(GradientEstimator):
                 f"decoder. Received: {type(model).__name__}. Use NES."
             )
         self.encoder.build(model)
+        if isinstance(self.decoder, NES):
+            self.decoder.build(model)
 
     def build_state(self, model: StructuredVAE) -> None:
         if model.batch_spec is not None:
@@ -102,6 +129,8 @@ class HybridNES(GradientEstimator):
 
     def check(self) -> None:
         self.encoder.check()
+        if isinstance(self.decoder, NES):
+            self.decoder.check()
 
     def estimate(
         self, model: StructuredVAE, batch: Batch, *, seed: Seed
@@ -115,6 +144,8 @@ class HybridNES(GradientEstimator):
             )
         known = {id(variable) for variable in perturbed}
         decoder = [v for v in model.decoder_variables if id(v) not in known]
+        if isinstance(self.decoder, NES) and decoder:
+            return self._search_both(model, batch, seed, perturbed, decoder)
         made = []
 
         def make_fitness(*args, **kwargs) -> Fitness:
@@ -137,17 +168,47 @@ class HybridNES(GradientEstimator):
             finite=finite,
         )
 
+    def _search_both(
+        self,
+        model: StructuredVAE,
+        batch: Batch,
+        seed: Seed,
+        encoder: list[keras.Variable],
+        decoder: list[keras.Variable],
+    ) -> GradientEstimate:
+        first = self.encoder.estimate(model, batch, seed=seed, variables=encoder)
+        second = self.decoder.estimate(
+            model,
+            batch,
+            seed=random.fold_in(seed, _DECODER),
+            variables=decoder,
+            make_fitness=_GivenLatents,
+        )
+        return first._replace(
+            gradients=[*first.gradients, *second.gradients],
+            variables=[*first.variables, *second.variables],
+            metrics={
+                **first.metrics,
+                "decoder_gradient_norm": second.metrics["gradient_norm"],
+            },
+            finite=first.finite & second.finite,
+            touched=[*first.touched, *second.touched],
+        )
+
     def get_config(self) -> dict[str, Any]:
+        serialize = keras.saving.serialize_keras_object
+        decoder = self.decoder
         return {
-            "encoder": keras.saving.serialize_keras_object(self.encoder),
-            "decoder": self.decoder,
+            "encoder": serialize(self.encoder),
+            "decoder": serialize(decoder) if isinstance(decoder, NES) else decoder,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> HybridNES:
         config = dict(config)
-        if isinstance(config["encoder"], dict):
-            config["encoder"] = keras.saving.deserialize_keras_object(config["encoder"])
+        for part in ("encoder", "decoder"):
+            if isinstance(config.get(part), dict):
+                config[part] = keras.saving.deserialize_keras_object(config[part])
         return cls(**config)
 
 
@@ -178,3 +239,31 @@ class _DifferentiatedFitness(Fitness):
         # A look-up table has a gradient of its rows.
         self.gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         return losses
+
+
+class _GivenLatents(Fitness):
+    """The negative ELBO at log-potentials and latents of the evaluation at the mean."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self._terms_at_mean: list[ELBOTerms] = []
+
+    def at_mean(self) -> Tensor:
+        losses = super().at_mean()
+        self._shared = [{"terms": terms} for terms in self._terms_at_mean]
+        return losses
+
+    def _terms(self, shared: dict[str, Any]) -> ELBOTerms:
+        if "terms" not in shared:
+            terms = super()._terms(shared)
+            self._terms_at_mean.append(terms)
+            return terms
+        terms = shared["terms"]
+        lengths = self.batch.get("lengths")
+        potentials, latent = terms.log_potentials, terms.latent
+        return terms._replace(
+            log_likelihood=hard_log_likelihood(
+                self.model, self.batch, latent, training=True
+            ),
+            kl=self.model.kl_divergence(potentials, latent, lengths=lengths),
+        )
