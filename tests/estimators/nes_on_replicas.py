@@ -1,6 +1,7 @@
 """A short run, for `test_nes_replicas`: prints hashes of weights and slots.
 
-Usage: nes_on_replicas.py mirrored, or nes_on_replicas.py INDEX PORT PORT
+Usage: nes_on_replicas.py mirrored, nes_on_replicas.py examples (noise of its own for
+each example; prints weights), or nes_on_replicas.py INDEX PORT PORT
 """
 
 import contextlib
@@ -10,7 +11,8 @@ import os
 import sys
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-WORKER = sys.argv[1] != "mirrored"
+EXAMPLES = sys.argv[1] == "examples"
+WORKER = sys.argv[1] not in ("mirrored", "examples")
 if WORKER:
     cluster = {"worker": [f"127.0.0.1:{port}" for port in sys.argv[2:]]}
     task = {"type": "worker", "index": int(sys.argv[1])}
@@ -37,15 +39,22 @@ def run(strategy):
     with strategy.scope() if strategy else contextlib.nullcontext():
         keras.utils.set_random_seed(0)
         model = tfnes.models.MLP(hidden_units=8, input_size=20)
+        estimator = tfnes.estimators.NES(population_size=22, sigma=0.1)
+        if EXAMPLES:
+            estimator = tfnes.estimators.NES(
+                population_size=6, noise="activations", granularity="example"
+            )
         model.compile(
             keras.optimizers.AdamW(1e-2, weight_decay=1e-3, global_clipnorm=1.0),
-            tfnes.estimators.NES(population_size=22, sigma=0.1),
+            estimator,
         )
     history = model.fit(
         data, validation_data=data, epochs=1, shuffle=False, verbose=0
     ).history
     values = [v.numpy().tobytes() for v in [*model.variables]]
     values += [v.numpy().tobytes() for v in model.optimizer.variables]
+    if EXAMPLES:
+        return np.concatenate([v.numpy().ravel() for v in model.variables]).tolist()
     names = ("neg_elbo", "val_neg_elbo", "val_kl")
     latent = b""
     if not WORKER:
