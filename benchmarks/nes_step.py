@@ -3,6 +3,7 @@
     python benchmarks/nes_step.py                 # the VAE of Appendix B, N = 300
     python benchmarks/nes_step.py --memory        # peak memory, N = 60 and N = 600
     python benchmarks/nes_step.py --noise         # normal numbers a second
+    python benchmarks/nes_step.py --fast --population_size=8   # noise by example
 
 One core, all variants in turn in one process, best of several rounds. The forward pass
 is a `tf.function` of the same model on the same batch with the latent noise already
@@ -38,12 +39,17 @@ class PerExample(tfnes.models.MLP):
 
 def make_step(kind, batch, *, population_size, noise):
     model = kind()
-    model.compile(
-        keras.optimizers.Adam(1e-3),
-        tfnes.estimators.NES(
-            population_size=population_size, sigma=0.1, noise_source=noise
-        ),
-    )
+    nes = tfnes.estimators.NES
+    if noise == "by example":
+        estimator = nes(
+            population_size=population_size,
+            sigma=0.1,
+            noise="activations",
+            granularity="example",
+        )
+    else:
+        estimator = nes(population_size=population_size, sigma=0.1, noise_source=noise)
+    model.compile(keras.optimizers.Adam(1e-3), estimator)
     model.build(batch)
     model.optimizer.build(model.optimized_variables)
     step = tf.function(model.train_step, autograph=False)
@@ -116,6 +122,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--per_example", action="store_true")
     parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--fast", action="store_true")
     parser.add_argument("--noise", action="store_true")
     parser.add_argument("--peak_of", choices=("fresh", "table"), help=argparse.SUPPRESS)
     flags = parser.parse_args()
@@ -154,16 +161,17 @@ def main():
             )
         return
     functions = {"forward": make_forward(kind, batch, population_size=size)}
-    for noise in ("table", "fresh"):
+    forms = ["table", "fresh"] + (["by example"] if flags.fast else [])
+    for noise in forms:
         functions[noise] = make_step(kind, batch, population_size=size, noise=noise)
     best = best_seconds(functions, flags.rounds)
     print(
         f"{kind.__name__}, N = {size}, batch {flags.batch_size}, best of {flags.rounds}"
     )
     print(f"{size} forward passes {best['forward']:7.3f} s   1.00")
-    for noise in ("table", "fresh"):
+    for noise in forms:
         ratio = best[noise] / best["forward"]
-        print(f"update, {noise:8}    {best[noise]:7.3f} s   {ratio:.2f}")
+        print(f"update, {noise:11} {best[noise]:7.3f} s   {ratio:.2f}")
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ def einsum_dense(layer, noise: LayerNoise, inputs, training=None):
 )
 def embedding(layer, noise: LayerNoise, inputs):
     """Direct noise on the rows that are used."""
+    if not inputs.dtype.is_integer:
+        inputs = tf.cast(inputs, tf.int32)  # as the layer does
     return noise.gather(layer.embeddings, inputs)
 
 
