@@ -117,8 +117,16 @@ def check(mean, expected, error, name):
     assert np.linalg.norm(error) < 0.5 * np.linalg.norm(expected), name
 
 
-@pytest.mark.parametrize("granularity", ["example", "member"])
-@pytest.mark.parametrize("name", sorted(CASES))
+BY_MEMBER = ("dense", "dense_few_positions", "convolution", "embedding", "lstm", "gru")
+
+
+@pytest.mark.parametrize(
+    ("name", "granularity"),
+    [
+        *((name, "example") for name in sorted(CASES)),
+        *((name, "member") for name in BY_MEMBER),
+    ],
+)
 def test_mean_gradient_is_exact_as_sigma_shrinks(name, granularity):
     model, batch = make_model(name)
     ruled, rest, _ = assign_rules(model, model.elbo_variables)
