@@ -165,3 +165,54 @@ def test_bad_arguments():
     model.encoder.trainable = False
     with pytest.raises(ConfigurationError, match="its log-potentials depend"):
         one(hybrid(), model, batch)
+
+
+def test_two_populations_have_the_mean_of_back_propagation():
+    keras.utils.set_random_seed(0)
+    images = np.random.default_rng(0).random((4, 6)) < 0.4
+    batch = {"image": tf.constant(images, tf.float32)}
+    model = tfnes.models.MLP(hidden_units=3, input_size=6, num_categories=3)
+    model.build(batch)
+    fast = {
+        "population_size": 4,
+        "sigma": 0.02,
+        "noise": "activations",
+        "granularity": "example",
+        "fitness_shaping": "identity",
+    }
+    encoder = NES(exact_expectation=True, **fast)
+    decoder = model.decoder_variables
+
+    def mean(estimator, updates=300):
+        estimator.build(model)
+
+        @tf.function(autograph=False)
+        def one(seed):
+            found = estimator.estimate(model, batch, seed=seed)
+            owners = [id(variable) for variable in found.variables]
+            return tf.concat(
+                [
+                    tf.reshape(found.gradients[owners.index(id(v))], [-1])
+                    for v in decoder
+                ],
+                0,
+            )
+
+        draws = np.stack(
+            [one(tfnes.random.make_seed(i)).numpy() for i in range(updates)]
+        )
+        return draws.mean(0), draws.std(0) / np.sqrt(updates)
+
+    hybrid = HybridNES(encoder=encoder, decoder=NES(**fast))
+    assert hybrid.evaluations_per_step == 8
+    again = HybridNES.from_config(hybrid.get_config())
+    assert again.get_config() == hybrid.get_config()
+    found, error = mean(hybrid)
+    expected, expected_error = mean(HybridNES(encoder=encoder))
+    off = np.abs(found - expected) / np.sqrt(error**2 + expected_error**2 + 1e-8)
+    assert off.max() < 4.5, off
+    assert np.linalg.norm(error) < 0.5 * np.linalg.norm(expected)
+    with pytest.raises(ConfigurationError, match="one granularity"):
+        HybridNES(encoder=encoder, decoder=NES())
+    with pytest.raises(ConfigurationError, match="searches at given latents"):
+        HybridNES(encoder=encoder, decoder=encoder)
