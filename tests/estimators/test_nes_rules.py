@@ -56,10 +56,11 @@ def make_model(name):
     """Returns a model with a quadratic loss of each example, and its batch."""
     build, inputs = CASES[name]
     keras.utils.set_random_seed(1)
+    generator = np.random.default_rng(1)
     network = keras.Sequential(build())
     network.build(inputs.shape)
     for variable in network.trainable_variables:
-        variable.assign(variable + 0.3 * RNG.normal(size=variable.shape))
+        variable.assign(variable + 0.3 * generator.normal(size=variable.shape))
     target = tf.constant(np.random.default_rng(2).normal(size=network(inputs).shape))
 
     def loss(batch, seed):
@@ -219,10 +220,10 @@ def test_nri_encoder_is_exact_as_sigma_shrinks():
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
-        ("dense", {"granularity": "example"}),
+        # Two layers: behind the first the pair's mean is biased, at this sigma by
+        # many standard errors.
         ("dense", {"granularity": "example", "baseline": "leave_one_out"}),
         ("dense", {"baseline": "leave_one_out"}),
-        ("dense", {}),
         ("dense_few_positions", {"granularity": "example"}),
         ("dense_few_positions", {}),
         ("embedding", {"granularity": "example"}),
