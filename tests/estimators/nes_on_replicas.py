@@ -78,6 +78,6 @@ else:
             [f"CPU:{i}" for i in range(count)],
             cross_device_ops=tf.distribute.ReductionToOneDevice(),
         )
-        for count in (2, 4)
+        for count in ((2,) if EXAMPLES else (2, 4))
     ]
     print(json.dumps([run(strategy) for strategy in strategies]))

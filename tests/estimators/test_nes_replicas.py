@@ -60,11 +60,10 @@ def test_two_and_four_devices_give_the_bits_of_one(on_devices):
 
 
 def test_noise_by_example_does_not_depend_on_the_devices():
-    one, two, four = map(np.array, result_of(start("examples")))
+    one, two = map(np.array, result_of(start("examples")))
     assert np.abs(one).max() > 0.1
     # Only the order of summation differs; Adam magnifies that where gradients are 0.
     np.testing.assert_allclose(two, one, atol=1e-4)
-    np.testing.assert_allclose(four, one, atol=1e-4)
 
 
 def test_two_workers_give_the_bits_of_one(on_devices):
