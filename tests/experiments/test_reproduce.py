@@ -14,7 +14,7 @@ import studies as toy_studies
 from made_images import write_images
 
 from tfnes.experiments.interruption import Interrupted
-from tfnes.experiments.reproduce import figure2, images, table3
+from tfnes.experiments.reproduce import figure2, images, table1, table3
 from tfnes.experiments.reproduce import studies as paper_studies
 from tfnes.experiments.reproduce.curves import Curve, Panel, draw_panels
 from tfnes.experiments.reproduce.report import Mean, Report, Table, write_report
@@ -242,6 +242,34 @@ def test_figure2_smoke(tmp_path):
     assert main(["figure2", "--smoke", f"--output_dir={out}", "--only=time-mcmc"]) == 0
     value = json.loads((out / "figure2.json").read_text("utf-8"))
     assert value["data"]["mcmc"]["5"]["median"] > 0
+
+
+def test_table1_gives_every_method_the_same_time(settings):
+    study = table1.Table1(settings)
+    results = {}
+    while new := [r for r in study.more_runs(results) if r.name not in results]:
+        for run in new:
+            if run.name.startswith("time-"):
+                results[run.name] = {"best": 0.5 if "-nes-" in run.name else 0.05}
+                continue
+            good = "rate0.001-" in run.name and "temperature0.5" not in run.name
+            scores = {"neg_elbo": 1200.0 if good else 1300.0}
+            scores |= {"edge_f1": 0.9, "sample_edge_f1": 0.8}
+            results[run.name] = {
+                "scores": {"validation": scores, "test": scores},
+                "baselines": {},
+                "history": [
+                    {"epoch": float(run.name.split("-epochs")[1].split("-")[0])}
+                ],
+            }
+    rows = study.report(results).tables[0].to_json()["rows"]
+    methods = {r["method"]: r for r in rows if r["latent space"] == "spanning tree"}
+    # 150 s are 3,000 or 300 updates of 64 of 4,000 graphs.
+    assert methods["NVIL"]["epochs"]["values"] == [48.0] * 3
+    assert methods["NES"]["epochs"]["values"] == [5.0] * 3
+    assert methods["SST"]["settings"] == "rate 0.001, temperature 1"
+    assert methods["SST"]["test ELBO"]["mean"] == -1200
+    assert methods["NES"]["paper: F1 (%)"] == "92 ± 0.2"
 
 
 def test_collapse_is_seen():

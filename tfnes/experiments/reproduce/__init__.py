@@ -10,5 +10,6 @@
 * `curves`: line plots.
 * `images`: what the studies of the unstructured VAE share (Appendix B).
 * `figure4`, `figure3`, `table3`: the unstructured VAE.
+* `table1`: latent structure recovery.
 * `figure2`, `timings`: time of an update against the size of the input.
 """

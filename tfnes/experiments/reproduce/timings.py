@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -113,6 +114,41 @@ def time_update(
         "peak_gib": peak / 2 ** (30 if sys.platform == "darwin" else 20),
         "threads": os.environ.get("TF_NUM_INTRAOP_THREADS"),
     }
+
+
+def time_configuration(
+    gin_files: Sequence[str], bindings: Sequence[str], *, repetitions: int
+) -> dict[str, float]:
+    """Returns the seconds of an update of the first phase of a configuration.
+
+    Args:
+      gin_files: as of `bin/train`.
+      bindings: the same.
+      repetitions: updates that are timed, after one that compiles.
+    """
+    from tfnes.experiments import catalog, configuration
+
+    catalog.register_all()
+    configuration.parse(gin_files, bindings)
+    # gin makes an object when its name is copied.
+    model, data, phases = (
+        copy.deepcopy(configuration.train_argument(name, None))
+        for name in ("model", "dataset", "phases")
+    )
+    phase = phases[0]
+    model.adapt(data)
+    batch = next(iter(data.get_dataset(phase.split, **phase.dataset_arguments())))
+    model.compile(phase.optimizer, phase.estimator)
+    model.build(batch)
+    model.optimizer.build(model.optimized_variables)
+    update = tf.function(model.train_step, autograph=False)
+    _run(update, batch)
+    seconds = []
+    for _ in range(repetitions):
+        start = time.perf_counter()
+        _run(update, batch)
+        seconds.append(time.perf_counter() - start)
+    return {"best": min(seconds), "median": float(np.median(seconds))}
 
 
 def _run(update, batch) -> None:

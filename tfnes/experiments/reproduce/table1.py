@@ -1,0 +1,353 @@
+"""Table 1: latent structure recovery by six methods in two latent spaces."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tfnes.experiments.reproduce.report import Mean, Report, Table
+from tfnes.experiments.reproduce.runs import FunctionRun, TrainingRun
+from tfnes.experiments.reproduce.search import Results, Search
+from tfnes.experiments.reproduce.study import Study
+
+FOLDER = "gin_configs/papers/berliner2022"
+SPACES = {"tree": "spanning tree", "edges": "n − 1 individual edges"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A row of the table.
+
+    Attributes:
+      key: part of the names of its runs.
+      label: shown.
+      config: its gin file.
+      macro: a setting that is tried beside the learning rate, or None.
+      paper: ELBO and F1 in percent of the paper, as printed, by space.
+      paper_values: values of `macro` at the paper's scale.
+      cpu_values: values of `macro` at the reduced scale.
+    """
+
+    key: str
+    label: str
+    config: str
+    macro: str | None
+    paper: dict[str, tuple[str, str]]
+    paper_values: tuple[float, ...] = ()
+    cpu_values: tuple[float, ...] = ()
+
+    def values(self, scale: str) -> tuple[float | None, ...]:
+        """Returns what is tried for `macro` at a scale."""
+        if self.macro is None:
+            return (None,)
+        return self.paper_values if scale == "paper" else self.cpu_values
+
+
+METHODS = (
+    Method(
+        "reinforce_batch",
+        "REINFORCE (Batch)",
+        "table1_reinforce_batch",
+        None,
+        {"tree": ("−2260 ± 0", "41 ± 1"), "edges": ("−2180 ± 0", "39 ± 1")},
+    ),
+    Method(
+        "reinforce_ema",
+        "REINFORCE (EMA)",
+        "table1_reinforce_ema",
+        None,
+        {"tree": ("−2250 ± 20", "40 ± 7"), "edges": ("−2170 ± 10", "42 ± 1")},
+    ),
+    Method(
+        "reinforce_multi_sample",
+        "REINFORCE (Multi-sample)",
+        "table1_reinforce_multi_sample",
+        "NUM_SAMPLES",
+        {"tree": ("−2230 ± 20", "42 ± 1"), "edges": ("−2150 ± 10", "40 ± 0")},
+        paper_values=(2, 4, 8),
+        cpu_values=(2, 4, 8),
+    ),
+    Method(
+        "nvil",
+        "NVIL",
+        "table1_nvil",
+        None,
+        {"tree": ("−1570 ± 300", "83 ± 20"), "edges": ("−2110 ± 10", "42 ± 2")},
+    ),
+    Method(
+        "sst",
+        "SST",
+        "table1_sst",
+        "TEMPERATURE",
+        {"tree": ("−1080 ± 110", "91 ± 3"), "edges": ("−2100 ± 20", "41 ± 1")},
+        paper_values=(0.5, 1.0, 2.0, 5.0),
+        cpu_values=(0.5, 1.0, 2.0),
+    ),
+    Method(
+        "nes",
+        "NES",
+        "table1_nes",
+        "POPULATION_SIZE",
+        {"tree": ("−1117 ± 45", "92 ± 0.2"), "edges": ("−2150 ± 10", "44 ± 0.6")},
+        paper_values=(600,),
+        cpu_values=(20, 100),
+    ),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """Sizes at which the table is made.
+
+    Attributes:
+      num_vertices: n.
+      hidden_units: width.
+      num_train: graphs; the other splits have `num_test` each.
+      num_test: see there.
+      batch_size: of updates.
+      seeds: of the reported runs.
+      learning_rates: tried for every method.
+      epochs: of every run; None: as many as take `seconds`.
+      seconds: of updates in a run, the same for every method.
+      search_share: part of a run that is enough to choose a setting.
+    """
+
+    num_vertices: int
+    hidden_units: int
+    num_train: int
+    num_test: int
+    batch_size: int
+    seeds: tuple[int, ...]
+    learning_rates: tuple[float, ...]
+    epochs: int | None
+    seconds: float | None
+    search_share: float
+
+
+SCALES = {
+    "paper": Scale(
+        num_vertices=10,
+        hidden_units=256,
+        num_train=50_000,
+        num_test=10_000,
+        batch_size=128,
+        seeds=(0, 1, 2),
+        learning_rates=(1e-4, 3e-4, 1e-3),
+        epochs=128,
+        seconds=None,
+        search_share=0.1,
+    ),
+    "cpu": Scale(
+        num_vertices=5,
+        hidden_units=64,
+        num_train=4000,
+        num_test=500,
+        batch_size=64,
+        seeds=(0, 1, 2),
+        learning_rates=(3e-4, 1e-3, 3e-3),
+        epochs=None,
+        seconds=150.0,
+        search_share=0.25,
+    ),
+}
+
+
+class Table1(Study):
+    """Equal time for every method, settings chosen by the same small search."""
+
+    name = "table1"
+    title = "Table 1: latent structure recovery (Section 4.1)"
+    search = (
+        "runs at all settings of a method, shorter and with the first seed; then all "
+        "seeds at the one whose ELBO is best on validation"
+    )
+
+    def __init__(self, settings):
+        super().__init__(settings)
+        self.scale = SCALES[settings.scale]
+        if settings.smoke:
+            self.scale = dataclasses.replace(
+                self.scale, seeds=(0,), epochs=1, seconds=None
+            )
+
+    def runs(self):
+        return self.more_runs({})
+
+    def more_runs(self, results):
+        runs = []
+        for space in SPACES:
+            for method in METHODS:
+                runs += self._timings(space, method)
+                search = self._search(space, method, results)
+                runs += [] if search is None else search.runs(results)
+        return runs
+
+    def report(self, results):
+        table = Table(
+            [
+                "latent space",
+                "method",
+                "settings",
+                "epochs",
+                "ms an update",
+                "test ELBO",
+                "F1, samples (%)",
+                "F1, MAP (%)",
+                "paper: ELBO",
+                "paper: F1 (%)",
+            ]
+        )
+        for space, label in SPACES.items():
+            trivial = _trivial(results)
+            rest = [None] * 2
+            elbo, f1 = trivial.get("elbo"), trivial.get("f1")
+            table.add(label, "last frame copied", *[None] * 3, elbo, *rest, *rest)
+            table.add(label, "random graph", *[None] * 4, f1, f1, *rest)
+            for method in METHODS:
+                search = self._search(space, method, results)
+                found = [] if search is None else search.found(results)
+                option = None if search is None else search.best(results)
+                table.add(
+                    label,
+                    method.label,
+                    None if option is None else _option_text(method, option),
+                    Mean.of([r["history"][-1]["epoch"] for r in found], 0),
+                    self._milliseconds(space, method, option, results),
+                    Mean.of([-r["scores"]["test"]["neg_elbo"] for r in found], 0),
+                    Mean.of(
+                        [100 * r["scores"]["test"]["sample_edge_f1"] for r in found]
+                    ),
+                    Mean.of([100 * r["scores"]["test"]["edge_f1"] for r in found]),
+                    *method.paper[space],
+                )
+        return Report(
+            setting=self._setting(),
+            tables=[table],
+            notes=[
+                "ELBO per vertex, with one hard sample and the true position given at "
+                "every step; KL between the Gumbel laws of the perturbed edges, each "
+                "edge counted in both directions, as Paulus et al. The model of the "
+                "best validation ELBO counts. F1 of edges in the direct reading: what "
+                "the model calls an edge is one. Mean ± standard deviation over seeds.",
+            ],
+        )
+
+    def _setting(self) -> str:
+        scale = self.scale
+        time = f"{scale.epochs} epochs"
+        if scale.seconds is not None:
+            time = f"as many epochs as take {scale.seconds:.0f} s of updates"
+        reduced = "" if self.settings.scale == "paper" else "Reduced: "
+        return (
+            f"{reduced}{scale.num_vertices} vertices (paper: 10), width "
+            f"{scale.hidden_units} (256), {scale.num_train:,} graphs (50,000), batch "
+            f"{scale.batch_size} (128), {time} (50,000 updates), learning rate among "
+            f"{', '.join(f'{rate:g}' for rate in scale.learning_rates)}; 3-step "
+            f"predictions in training; seeds {', '.join(map(str, scale.seeds))}."
+        )
+
+    def _options(self, method: Method) -> list[tuple[float, float | None]]:
+        values = method.values(self.settings.scale)
+        rates = self.scale.learning_rates
+        if self.settings.smoke:
+            values, rates = values[:1], rates[:1]
+        return [(rate, value) for value in values for rate in rates]
+
+    def _search(self, space, method: Method, results: Results) -> Search | None:
+        """Returns the runs of a row; None before the time of its updates is known."""
+        timings = self._timings(space, method)
+        if any(results.get(run.name) is None for run in timings):
+            return None
+
+        def make(option, seed: int, short: bool) -> TrainingRun:
+            epochs = self._epochs(space, method, option, results)
+            if short:
+                epochs = max(1, round(epochs * self.scale.search_share))
+            return self._run(space, method, option, epochs=epochs, seed=seed)
+
+        return Search(
+            make=make,
+            options=self._options(method),
+            seeds=self.scale.seeds,
+            score=lambda result: result["scores"]["validation"]["neg_elbo"],
+        )
+
+    def _epochs(self, space, method: Method, option, results: Results) -> int:
+        if self.scale.seconds is None:
+            return self.scale.epochs
+        seconds = results[self._timing(space, method, option[1]).name]["best"]
+        updates = self.scale.seconds / seconds
+        return max(1, round(updates * self.scale.batch_size / self.scale.num_train))
+
+    def _timings(self, space: str, method: Method) -> list[FunctionRun]:
+        """Returns what measures how many updates the time is enough for."""
+        if self.scale.seconds is None:
+            return []
+        values = method.values(self.settings.scale)
+        return [self._timing(space, method, value) for value in values]
+
+    def _timing(self, space: str, method: Method, value) -> FunctionRun:
+        run = self._run(space, method, (1e-3, value), epochs=1, seed=0)
+        return FunctionRun(
+            name="time-" + run.name.split("-epochs")[0],
+            function="tfnes.experiments.reproduce.timings:time_configuration",
+            arguments={
+                "gin_files": list(run.gin_files),
+                "bindings": list(run.bindings),
+                "repetitions": 10,
+            },
+        )
+
+    def _run(self, space, method: Method, option, *, epochs, seed) -> TrainingRun:
+        scale, (rate, value) = self.scale, option
+        name = (
+            f"nri-{space}-n{scale.num_vertices}-width{scale.hidden_units}-{method.key}"
+        )
+        bindings = [
+            f"GraphLayout.num_vertices = {scale.num_vertices}",
+            f"GraphLayout.num_train = {scale.num_train}",
+            f"GraphLayout.num_validation = {scale.num_test}",
+            f"GraphLayout.num_test = {scale.num_test}",
+            f"NRI.hidden_units = {scale.hidden_units}",
+            f"BATCH_SIZE = {scale.batch_size}",
+            f"EPOCHS = {epochs}",
+            f"LEARNING_RATE = {rate:g}",
+        ]
+        if space == "edges":
+            bindings += [
+                "NRI.structure = @Subset()",
+                f"Subset.k = {scale.num_vertices - 1}",
+            ]
+        if value is not None:
+            name += f"-{method.macro.lower()}{value:g}"
+            bindings.append(f"{method.macro} = {value:g}")
+        return TrainingRun(
+            name=f"{name}-epochs{epochs}-rate{rate:g}-seed{seed}",
+            gin_files=(f"{FOLDER}/{method.config}.gin",),
+            bindings=tuple(bindings),
+            seed=seed,
+        )
+
+    def _milliseconds(self, space, method, option, results: Results) -> float | None:
+        if option is None or self.scale.seconds is None:
+            return None
+        return 1e3 * results[self._timing(space, method, option[1]).name]["best"]
+
+
+def _trivial(results: Results) -> dict[str, float]:
+    """Returns what needs no model, from any run on the data."""
+    for result in results.values():
+        test = (result or {}).get("baselines", {}).get("test", {})
+        if test:
+            return {
+                "elbo": -test["copy_last_frame_neg_elbo"],
+                "f1": 100 * test["random_graph_edge_f1"],
+            }
+    return {}
+
+
+def _option_text(method: Method, option: tuple[float, float | None]) -> str:
+    rate, value = option
+    text = f"rate {rate:g}"
+    if value is not None:
+        text += f", {method.macro.lower().replace('_', ' ')} {value:g}"
+    return text
