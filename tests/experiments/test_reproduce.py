@@ -9,12 +9,20 @@ import signal
 import threading
 import time
 
+import numpy as np
 import pytest
 import studies as toy_studies
 from made_images import write_images
 
 from tfnes.experiments.interruption import Interrupted
-from tfnes.experiments.reproduce import figure2, images, table1, table3
+from tfnes.experiments.reproduce import (
+    figure2,
+    images,
+    parsing,
+    table1,
+    table2,
+    table3,
+)
 from tfnes.experiments.reproduce import studies as paper_studies
 from tfnes.experiments.reproduce.curves import Curve, Panel, draw_panels
 from tfnes.experiments.reproduce.report import Mean, Report, Table, write_report
@@ -272,6 +280,45 @@ def test_table1_gives_every_method_the_same_time(settings):
     assert methods["NES"]["paper: F1 (%)"] == "92 ± 0.2"
 
 
+def test_table2_starts_all_methods_from_the_same_model(settings):
+    study = table2.Table2(settings)
+    results, commands = {}, {}
+    while new := [r for r in study.more_runs(results) if r.name not in results]:
+        for run in new:
+            commands[run.name] = run.command(settings)
+            if run.name.endswith("bootstrap"):
+                results[run.name] = {"difference": 0.5, "p": 0.03}
+                continue
+            uas = 0.7 if "rate0.0001" in run.name else 0.6
+            scores = {"words_uas": uas, "las": 0.5, "neg_elbo": 6.0}
+            scores = {"source_dev": scores, "target_test": scores}
+            results[run.name] = {"scores": scores, "seconds": 60.0}
+    rows = study.report(results).tables[0].to_json()["rows"]
+    assert len(rows) == 6 * (2 + 8)
+    row = next(r for r in rows if r["target"] == "ID_GSD" and r["method"] == "NES")
+    assert row["learning rate"] == "0.0001"
+    assert row["target test UAS"]["mean"] == pytest.approx(70)
+    assert row["change of UAS (p)"] == "+0.50 (0.030)"
+    assert row["paper: UAS"] == 71.41
+    for name, command in commands.items():
+        if "rate" in name and "bootstrap" not in name:
+            setup, seed = name.split("-")[1], name.rsplit("-", 1)[1]
+            start = f"runs/parser-{setup}-supervised-{seed}'"
+            assert any(word.endswith(start) for word in command), command
+
+
+def test_bootstrap_sees_a_difference_and_sees_none():
+    rng = np.random.default_rng(0)
+    counted = rng.integers(5, 30, size=300)
+    noise = rng.integers(-2, 3, size=300)
+    assert parsing.bootstrap(noise, counted, num_samples=999, seed=1)["p"] > 0.05
+    better = parsing.bootstrap(noise + 1, counted, num_samples=999, seed=1)
+    assert better["p"] == pytest.approx(0.002)
+    assert better["difference"] == pytest.approx(
+        100 * (noise + 1).sum() / counted.sum()
+    )
+
+
 def test_collapse_is_seen():
     def result(codes, neg_elbo):
         scores = {"used_codes": codes, images.OBJECTIVE: neg_elbo}
@@ -283,8 +330,6 @@ def test_collapse_is_seen():
 
 
 def test_figure4_smoke(tmp_path, capsys):
-    import numpy as np
-
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, size=(120, 28, 28, 1), dtype=np.uint8)
     write_images(tmp_path / "tfds", "kmnist", pixels[:90], pixels[90:])

@@ -11,6 +11,7 @@
 * `experiment`: runs the phases of one run from where it stands.
 * `environment`: versions, machine and data of a run.
 * `saved_run`: model and data of a run, to be used again.
+* `saved_model`: the model of a run, to be trained further.
 * `evaluation`: metrics of a model, and of simple baselines, on the splits of a dataset.
 * `results`: the result table.
 * `smoke`: a provider cut down to a few examples.

@@ -17,6 +17,7 @@ PACKAGES = (
     "callbacks",
     "experiments.phase",
     "experiments.training",
+    "experiments.saved_model",
 )
 
 

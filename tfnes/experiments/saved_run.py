@@ -49,13 +49,7 @@ class SavedRun:
         Raises:
           RunDirectoryError: if the file is damaged.
         """
-        path = self.directory.best_model
-        try:
-            return keras.saving.load_model(path)
-        except Exception as error:
-            raise RunDirectoryError(
-                f"{path} cannot be loaded: {str(error).splitlines()[0]}"
-            ) from error
+        return load_best_model(self.directory.path)
 
     def load_dataset(self, *, data_dir: str | os.PathLike | None = None) -> Any:
         """Returns the run's dataset.
@@ -85,3 +79,23 @@ class SavedRun:
     def path(self) -> pathlib.Path:
         """The run directory."""
         return self.directory.path
+
+
+def load_best_model(path: str | os.PathLike) -> keras.Model:
+    """Returns the best model of a run directory; its classes must be registered.
+
+    Raises:
+      RunDirectoryError: if there is none, or the file is damaged.
+    """
+    file = RunDirectory(path).best_model
+    if not file.is_file():
+        raise RunDirectoryError(
+            f"{file} does not exist: the run there has not finished an epoch, or "
+            "there is none."
+        )
+    try:
+        return keras.saving.load_model(file)
+    except Exception as error:
+        raise RunDirectoryError(
+            f"{file} cannot be loaded: {str(error).splitlines()[0]}"
+        ) from error
