@@ -16,14 +16,17 @@ PANELS = {
         "nes": "NES (N = 4)",
         "sst": "SST",
         "mcmc": "REINFORCE by MCMC",
+        "fast_nes": "fast NES (N = 4)",
     },
     "projective parsing": {
         "nes_eisner": "NES with Eisner (N = 4)",
         "dpp": "perturb-and-parse (DPP)",
+        "fast_nes_eisner": "fast NES with Eisner (N = 4)",
     },
     "non-projective parsing": {
         "nes_cle": "NES with CLE (N = 4)",
         "sparsemap": "SparseMAP",
+        "fast_nes_cle": "fast NES with CLE (N = 4)",
     },
 }
 """Labels of the methods in each panel."""
@@ -149,6 +152,7 @@ class Figure2(Study):
             "each a GPU.",
             tables=[table],
             notes=[
+                "Fast NES: noise on what layers compute, for each example of its own. "
                 "The exponent b of seconds = a n^b is fitted by least squares on "
                 f"logarithms. Largest ratio of the slowest to the fastest update of "
                 f"one point: {max(spread, default=math.nan):.1f}.",

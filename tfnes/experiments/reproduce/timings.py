@@ -35,12 +35,19 @@ def _nes(population_size: int):
     return estimators.NES(population_size=population_size, sigma=0.01)
 
 
+def _fast_nes():
+    return estimators.NES(
+        population_size=4, sigma=0.01, noise="activations", granularity="example"
+    )
+
+
 NRI_METHODS: dict[str, tuple[type, Callable[[], Any]]] = {
     "nes": (structures.SpanningTree, lambda: _nes(4)),
     "sst": (
         structures.SpanningTree,
         lambda: estimators.StochasticSoftmax(temperature=1.0),
     ),
+    "fast_nes": (structures.SpanningTree, _fast_nes),
     "mcmc": (
         SpanningTreeByChain,
         lambda: estimators.REINFORCE(density="structure"),
@@ -50,8 +57,10 @@ NRI_METHODS: dict[str, tuple[type, Callable[[], Any]]] = {
 
 PARSER_METHODS: dict[str, tuple[bool, Callable[[], Any]]] = {
     "nes_eisner": (True, lambda: _nes(4)),
+    "fast_nes_eisner": (True, _fast_nes),
     "dpp": (True, estimators.PerturbAndParse),
     "nes_cle": (False, lambda: _nes(4)),
+    "fast_nes_cle": (False, _fast_nes),
     "sparsemap": (False, lambda: estimators.SparseMAP(max_iterations=10)),
 }
 """Whether trees are projective, and the estimator, by name."""
