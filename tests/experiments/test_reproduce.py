@@ -26,7 +26,8 @@ from tfnes.experiments.reproduce import (
 from tfnes.experiments.reproduce import studies as paper_studies
 from tfnes.experiments.reproduce.curves import Curve, Panel, draw_panels
 from tfnes.experiments.reproduce.report import Mean, Report, Table, write_report
-from tfnes.experiments.reproduce.runs import Settings
+from tfnes.experiments.reproduce.runner import Runner
+from tfnes.experiments.reproduce.runs import FunctionRun, Settings
 from tfnes.experiments.reproduce.study import reproduce
 from tfnes.reproduce import main
 
@@ -278,6 +279,18 @@ def test_table1_gives_every_method_the_same_time(settings):
     assert methods["SST"]["settings"] == "rate 0.001, temperature 1"
     assert methods["SST"]["test ELBO"]["mean"] == -1200
     assert methods["NES"]["paper: F1 (%)"] == "92 ± 0.2"
+
+
+def test_time_of_a_configuration(settings, capsys):
+    run = FunctionRun(
+        "time-toy",
+        "tfnes.experiments.reproduce.timings:time_configuration",
+        {"gin_files": [toy_studies.TOY], "bindings": [], "repetitions": 2},
+    )
+    runner = Runner(settings)
+    runner.run_all([run])
+    assert not runner.failed
+    assert 0 < runner.results["time-toy"]["best"] < 10
 
 
 def test_table2_starts_all_methods_from_the_same_model(settings):

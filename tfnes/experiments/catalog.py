@@ -18,6 +18,7 @@ PACKAGES = (
     "experiments.phase",
     "experiments.training",
     "experiments.saved_model",
+    "experiments.training",
 )
 
 

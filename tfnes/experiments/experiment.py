@@ -179,7 +179,8 @@ class Experiment:
         )
         position = self.position
         if position.starts_phase:
-            if index > 0 and phase.start_is_candidate:
+            trained = index > 0 or int(tf.convert_to_tensor(self.model.step)) > 0
+            if trained and phase.start_is_candidate:
                 self._consider_start(phase)
             # Also a state to go back to should the first epoch be interrupted.
             self._save()

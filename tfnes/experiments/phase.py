@@ -19,8 +19,8 @@ class Phase:
 
     After each epoch the run's `monitor` is evaluated. The phase hands on its best model
     (`keep="best"`) or its last. The model that a phase starts from is a candidate for
-    the best one, unless `start_is_candidate` is False: then the best of the epochs is
-    taken even if all are worse.
+    the best one if it was trained before, unless `start_is_candidate` is False: then
+    the best of the epochs is taken even if all are worse.
 
     Args:
       name: a word, shown in tables and used in file names.

@@ -156,6 +156,8 @@ def write_report(
     scale = f"{settings.scale}, smoke run" if settings.smoke else settings.scale
     machine = describe_machine()
     lines = [f"# {title}", "", f"Scale: {scale}. {report.setting}", ""]
+    if settings.smoke:
+        lines += ["**Two updates on four examples: the numbers say nothing.**", ""]
     if incomplete:
         lines += [f"**Incomplete**: without {', '.join(incomplete)}.", ""]
     for table in report.tables:
