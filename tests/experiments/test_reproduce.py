@@ -9,11 +9,13 @@ import signal
 import threading
 import time
 
+import gin
 import numpy as np
 import pytest
 import studies as toy_studies
 from made_images import write_images
 
+from tfnes.experiments import catalog, configuration
 from tfnes.experiments.interruption import Interrupted
 from tfnes.experiments.reproduce import (
     figure2,
@@ -27,7 +29,7 @@ from tfnes.experiments.reproduce import studies as paper_studies
 from tfnes.experiments.reproduce.curves import Curve, Panel, draw_panels
 from tfnes.experiments.reproduce.report import Mean, Report, Table, write_report
 from tfnes.experiments.reproduce.runner import Runner
-from tfnes.experiments.reproduce.runs import FunctionRun, Settings
+from tfnes.experiments.reproduce.runs import FunctionRun, Settings, TrainingRun
 from tfnes.experiments.reproduce.study import reproduce
 from tfnes.reproduce import main
 
@@ -173,6 +175,26 @@ def test_dry_run_shows_the_runs_and_makes_none(name, scale, tmp_path, capsys):
     names = [line.split()[0] for line in lines if line.endswith("(to do)")]
     assert names and len(set(names)) == len(names)
     assert not out.exists()
+
+
+@pytest.mark.parametrize("name", sorted(paper_studies.STUDIES))
+@pytest.mark.parametrize("scale", ["cpu", "paper"])
+def test_runs_set_macros_that_their_files_have(name, scale, settings):
+    catalog.register_all()
+    study = paper_studies.load(name)(dataclasses.replace(settings, scale=scale))
+    names = {}
+    for run in study.runs():
+        if isinstance(run, TrainingRun):
+            macros = [
+                b.split(" = ")[0] for b in run.bindings if b.split(" ")[0].isupper()
+            ]
+            names.setdefault(run.gin_files, set()).update(macros)
+    for files, macros in names.items():
+        configuration.parse(files)
+        text = gin.config_str()
+        for macro in macros:
+            assert f"\n{macro} = " in text, f"{files} have no {macro}"
+    gin.clear_config()
 
 
 def test_unknown_study(capsys):

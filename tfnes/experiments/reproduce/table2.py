@@ -91,7 +91,8 @@ SCALES = {
             "PRETRAIN_EPOCHS = 10",
             "ADAPT_EPOCHS = 3",
             "MISSING_TRAIN = 'dev'",
-            "MAX_TRAIN_LENGTH = 30",
+            "MAX_SOURCE_LENGTH = 30",
+            "MAX_TARGET_LENGTH = 30",
         ),
     ),
 }
