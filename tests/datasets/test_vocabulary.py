@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from tfnes.datasets import Sentence, Vocabulary, normalize, parse_conllu
+from tfnes.datasets import Sentence, Vocabulary, normalize, parse_conllu, signature
 from tfnes.errors import ConfigurationError, DataError
 
 
@@ -36,6 +36,42 @@ SOURCE = [sentence("The cat saw 3 cats"), sentence("the <root> 12:30")]
 )
 def test_normalize(form, expected):
     assert normalize(form) == expected
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        ("2nd", "<unk:0>"),
+        ("...", "<unk:.>"),
+        ("%", "<unk:.>"),
+        ("+", "<unk:-:+>"),
+        ("DPR", "<unk:XX:pr>"),
+        ("A", "<unk:Xx:a>"),
+        ("Jakarta", "<unk:Xx:ta>"),
+        ("makanan", "<unk:x:an>"),
+        ("anak-anak", "<unk:-:ak>"),
+        ("Город", "<unk:Xx:од>"),
+        ("10 000", "<unk:0>"),
+    ],
+)
+def test_signature(form, expected):
+    assert signature(form) == expected
+
+
+def test_unknown_words_that_look_alike_share_an_entry():
+    # -ed: two words. -at: one word, written in two ways.
+    source = [sentence("walked cat talked CAT cat Ada")]
+    vocabulary = Vocabulary.build(source, signatures=True)
+    assert vocabulary.words == [
+        "<unk>", "<root>", "walked", "cat", "talked", "ada", "<unk:x:ed>",
+    ]  # fmt: skip
+    assert vocabulary.num_words == 6 and vocabulary.counts[6] == 0
+    encoded = vocabulary.encode([sentence("walked jumped rat <unk:x:ed>")])
+    assert encoded.words.tolist() == [2, 6, 0, 0]
+    assert encoded.unknown.tolist() == [6, 6, 0, 0]
+    restored = Vocabulary.from_config(vocabulary.get_config())
+    assert restored.encode(source).unknown.tolist() == [6, 0, 6, 0, 0, 0]
+    assert Vocabulary.build(source).encode(source).unknown is None
 
 
 def test_build_counts_source_words_in_order_of_appearance():
@@ -111,6 +147,7 @@ def test_wrong_lists_are_refused():
     for change, message in [
         ({"words": ["a", "b"]}, "must begin with"),
         ({"counts": [1]}, "one count for each"),
+        ({"num_signatures": 99}, "num_signatures"),
         ({"external_words": ["a"]}, "must begin with"),
         ({"vectors": np.zeros((2, 2))}, "one row for each"),
     ]:

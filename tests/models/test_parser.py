@@ -12,7 +12,12 @@ from tfnes.errors import ConfigurationError
 from tfnes.estimators.supervised import Supervised
 from tfnes.metrics import LAS, UAS
 from tfnes.models import Parser
-from tfnes.models.parser_inputs import drop_words, gold_trees
+from tfnes.models.parser_inputs import (
+    drop_words,
+    dropout_masks,
+    gold_trees,
+    sentence_inputs,
+)
 from tfnes.structures import DependencyTree
 
 SIZES = dict(embedding_size=6, hidden_size=5, scorer_size=7, decoder_size=8)
@@ -281,6 +286,46 @@ def test_word_dropout_is_a_function_of_seed_and_example(data, batch):
     lost_external = (dropped["external"] != many["external"]).numpy()[:, :length]
     assert not (lost_external & ~lost).any()
     np.testing.assert_allclose(lost_external[lost & known].mean(), 0.3, atol=0.03)
+
+
+def test_dropped_words_become_their_signatures(batch):
+    batch = {**batch, "unknown": batch["words"] + 7}
+    dropped = drop_words(batch, rates=np.ones(999), external_rate=0.0, seed=SEED)
+    np.testing.assert_array_equal(dropped["words"], batch["unknown"])
+    kept = drop_words(batch, rates=np.zeros(999), external_rate=0.0, seed=SEED)
+    np.testing.assert_array_equal(kept["words"], batch["words"])
+
+
+def test_dropout_of_a_feature_is_its_absence_from_the_whole_sentence(data, batch):
+    model = _parser(data)
+    inputs = sentence_inputs(batch)
+    size = len(batch["lengths"])
+    masks = [np.ones((size, n), np.float32) for n in model.encoder.feature_sizes]
+    vectors = tf.convert_to_tensor(model.decoder_table)
+    plain = model.encoder(inputs, vectors)
+    np.testing.assert_allclose(model.encoder(inputs, vectors, masks), plain, atol=1e-6)
+    # The third feature of a word is one of its trained embedding.
+    masks[0][1, 2] = 0.0
+    masked = model.encoder(inputs, vectors, masks)
+    table = model.encoder.embedding
+    table.assign(table * (np.arange(table.shape[1]) != 2))
+    without = model.encoder(inputs, vectors)
+    second = (inputs.layout.rows == 1)[:, None]
+    np.testing.assert_allclose(masked, tf.where(second, without, plain), atol=1e-6)
+    assert np.abs(without - plain).max() > 1e-3
+
+
+def test_dropout_keeps_the_mean_and_is_of_supervised_training_alone(data, batch):
+    (mask,) = dropout_masks(batch, rate=0.3, sizes=[4000], seed=SEED)
+    assert set(np.unique(mask)) == {np.float32(0), np.float32(1 / 0.7)}
+    np.testing.assert_allclose(np.mean(mask), 1, atol=0.03)
+    losses = [
+        _parser(data, word_dropout=0.0, dropout=rate).supervised_loss(batch, seed=SEED)
+        for rate in (0.0, 0.3)
+    ]
+    assert np.abs(losses[0]["arc_loss"] - losses[1]["arc_loss"]).min() > 1e-4
+    scores = [_parser(data, dropout=rate).encode(batch) for rate in (0.0, 0.3)]
+    np.testing.assert_array_equal(*scores)
 
 
 def test_drop_rates_follow_the_counts(parser):

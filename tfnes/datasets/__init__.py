@@ -31,7 +31,12 @@ from tfnes.datasets.sentence import Sentence
 from tfnes.datasets.sentence_provider import SentenceProvider
 from tfnes.datasets.treebank_layout import find_treebank
 from tfnes.datasets.universal_dependencies import TreebankAdaptation
-from tfnes.datasets.vocabulary import EncodedSentences, Vocabulary, normalize
+from tfnes.datasets.vocabulary import (
+    EncodedSentences,
+    Vocabulary,
+    normalize,
+    signature,
+)
 from tfnes.datasets.word_vectors import WordVectors, read_word_vectors
 
 __all__ = [
@@ -51,5 +56,6 @@ __all__ = [
     "read_conllu",
     "read_tokens",
     "read_word_vectors",
+    "signature",
     "write_conllu",
 ]

@@ -89,10 +89,11 @@ def make_dataset(
 ) -> tf.data.Dataset:
     """Returns the batches of `plan` as dictionaries of tensors.
 
-    The keys are `words`, `external` (with external vectors), `heads` and `relations`
-    (with trees), `punctuation`, each `[B, L]`, and `lengths`, `index`, each `[B]`. L is
-    the longest length of the batch, rounded up to a multiple of 8; padding is 0.
-    `index` is the number of the sentence in `encoded`; N in padding rows.
+    The keys are `words`, `unknown` (with signatures), `external` (with external
+    vectors), `heads` and `relations` (with trees), `punctuation`, each `[B, L]`, and
+    `lengths`, `index`, each `[B]`. L is the longest length of the batch, rounded up to
+    a multiple of 8; padding is 0. `index` is the number of the sentence in `encoded`; N
+    in padding rows.
 
     Args:
       encoded: N sentences.
@@ -102,6 +103,8 @@ def make_dataset(
         that B is always `batch_size`.
     """
     features = {"words": encoded.words}
+    if encoded.unknown is not None:
+        features["unknown"] = encoded.unknown
     if encoded.external is not None:
         features["external"] = encoded.external
     if encoded.heads is not None:

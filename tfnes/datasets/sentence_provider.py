@@ -133,7 +133,9 @@ class SentenceProvider(DatasetProvider):
         lines = [f"{type(self).__name__}"]
         for split in self.splits:
             lengths = [len(sentence) for sentence in self._sentences[split]]
-            known = np.count_nonzero(self.encoded(split).words) / max(sum(lengths), 1)
+            words = self.encoded(split).words
+            known = (words > 0) & (words < self.vocabulary.num_words)
+            known = np.count_nonzero(known) / max(sum(lengths), 1)
             lines.append(
                 f"  {split:<13}{len(lengths):>7,} sentences {sum(lengths):>9,} words, "
                 f"longest {max(lengths, default=0)}, in the vocabulary {known:.1%}"
@@ -141,7 +143,8 @@ class SentenceProvider(DatasetProvider):
             )
         vocabulary = self.vocabulary
         lines.append(
-            f"  vocabulary: {len(vocabulary.words):,} words, "
+            f"  vocabulary: {vocabulary.num_words:,} words, "
+            f"{vocabulary.num_signatures:,} signatures, "
             f"{len(vocabulary.relations):,} relations, "
             + (
                 f"{len(vocabulary.external_words):,} external words"

@@ -48,6 +48,9 @@ class TreebankAdaptation(SentenceProvider):
         and target training text, which is there without trees, with count 0;
         `"source"`: source training text alone; `"all_files"`: as the authors' code,
         also source dev and target test, all counted.
+      signatures: whether unknown words that look alike (see `signature`) share an
+        embedding, trained on the words that word dropout replaces; where False, all
+        unknown words are one, `<unk>`.
       vector_words: which words keep their external vectors, as the decoder predicts
         these. `"train"`: words of both training texts; `"all_files"`: of any file.
       most_frequent_vectors: that many first words of the vector file are kept as well.
@@ -90,6 +93,7 @@ class TreebankAdaptation(SentenceProvider):
         data_dir: str | os.PathLike | None = None,
         vectors: str | os.PathLike | None = None,
         vocabulary: str = "train",
+        signatures: bool = False,
         vector_words: str = "train",
         most_frequent_vectors: int = 0,
         max_length: int | None = None,
@@ -113,6 +117,7 @@ class TreebankAdaptation(SentenceProvider):
             "data_dir": _plain(data_dir),
             "vectors": _plain(vectors),
             "vocabulary": vocabulary,
+            "signatures": signatures,
             "vector_words": vector_words,
             "most_frequent_vectors": most_frequent_vectors,
             "max_length": max_length,
@@ -136,7 +141,7 @@ class TreebankAdaptation(SentenceProvider):
         sentences = self._limit_lengths(
             {split: sentences[split] for split in SPLITS if split in sentences}
         )
-        words = _build_vocabulary(vocabulary, sentences)
+        words = _build_vocabulary(vocabulary, sentences, signatures=signatures)
         if vector_file is not None:
             words = self._add_vectors(words, vector_file, sentences)
         super().__init__(sentences=sentences, vocabulary=words, notes=self.notes)
@@ -253,14 +258,16 @@ class TreebankAdaptation(SentenceProvider):
 
 
 def _build_vocabulary(
-    name: str, sentences: Mapping[str, Sequence[Sentence]]
+    name: str, sentences: Mapping[str, Sequence[Sentence]], *, signatures: bool
 ) -> Vocabulary:
     if name == "all_files":
         order = ("source_train", "source_dev", "target_test", "target_train")
         rows = [s for split in order for s in sentences.get(split, ())]
-        return Vocabulary.build(rows, all_tokens=True)
+        return Vocabulary.build(rows, all_tokens=True, signatures=signatures)
     unlabeled = sentences["target_train"] if name == "train" else ()
-    return Vocabulary.build(sentences["source_train"], unlabeled=unlabeled)
+    return Vocabulary.build(
+        sentences["source_train"], unlabeled=unlabeled, signatures=signatures
+    )
 
 
 def _read(domain: str, files: Mapping[str, list[Path]]) -> dict[str, list[Sentence]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -34,6 +35,36 @@ def normalize(form: str) -> str:
     return form.lower().replace(" ", "_")
 
 
+def signature(form: str) -> str:
+    """Returns a name for the words that look like `form`: its shape, two last letters.
+
+    The shapes are digits (`0`), punctuation (`.`), all capitals (`XX`), a capital first
+    (`Xx`), letters alone (`x`), and other (`-`). Endings and capitals tell much of a
+    word's part of speech even where the word was never seen.
+
+    Example:
+
+        >>> from tfnes.datasets import signature
+        >>> [signature(form) for form in ("Jakarta", "makanan", "anak-anak", "2,5")]
+        ['<unk:Xx:ta>', '<unk:x:an>', '<unk:-:ak>', '<unk:0>']
+
+    References:
+      Weischedel et al. 1993, "Coping with ambiguity and unknown words through
+      probabilistic models" (endings, capitals, hyphens).
+    """
+    if normalize(form) == NUMBER:
+        return "<unk:0>"
+    if all(unicodedata.category(character)[0] == "P" for character in form):
+        return "<unk:.>"
+    if form.isupper() and len(form) > 1:
+        shape = "XX"
+    elif form[:1].isupper():
+        shape = "Xx"
+    else:
+        shape = "x" if form.isalpha() else "-"
+    return f"<unk:{shape}:{normalize(form)[-2:]}>"
+
+
 @dataclasses.dataclass(frozen=True)
 class EncodedSentences:
     """N sentences as arrays; the words of all sentences stand one after another.
@@ -41,6 +72,8 @@ class EncodedSentences:
     Attributes:
       lengths: `[N]` int32, words of each sentence.
       words: `[T]` int32, T the sum of `lengths`.
+      unknown: `[T]` int32, what stands for each word where it is unknown: 0, or its
+        signature; None without signatures.
       external: `[T]` int32, or None without external vectors.
       heads: `[T]` int32, or None unless every sentence has a tree.
       relations: `[T]` int32, or None likewise.
@@ -49,6 +82,7 @@ class EncodedSentences:
 
     lengths: np.ndarray
     words: np.ndarray
+    unknown: np.ndarray | None
     external: np.ndarray | None
     heads: np.ndarray | None
     relations: np.ndarray | None
@@ -64,9 +98,12 @@ class Vocabulary:
     """The words, relations and external words that a parser knows.
 
     Attributes:
-      words: normalized forms by index: 0 `<unk>`, 1 `<root>`, words from 2.
+      words: normalized forms by index: 0 `<unk>`, 1 `<root>`, words from 2, and at the
+        end the signatures.
       counts: occurrences of each word in the labeled source text (`<root>`: the number
         of sentences), for word dropout; 0 for words of unlabeled text alone.
+      num_signatures: how many of `words` are signatures. An unknown word has the index
+        of its signature; 0, if that is not among them.
       relations: names by index; 0 is `<unk>`, for gold relations whose universal part
         training did not have. It must never be predicted.
       external_words: words with an external vector: 0 `<unk>`, 1 `<root>`, 2 `<init>`,
@@ -78,6 +115,7 @@ class Vocabulary:
       words: see above.
       counts: see above.
       relations: see above.
+      num_signatures: see above.
       external_words: see above.
       vectors: see above.
 
@@ -101,23 +139,33 @@ class Vocabulary:
         words: Sequence[str],
         counts: Sequence[int],
         relations: Sequence[str],
+        num_signatures: int = 0,
         external_words: Sequence[str] | None = None,
         vectors: np.ndarray | None = None,
     ):
         self.words = list(words)
         self.counts = [int(count) for count in counts]
         self.relations = list(relations)
+        self.num_signatures = int(num_signatures)
         self.external_words = None if external_words is None else list(external_words)
         self.vectors = None if vectors is None else np.asarray(vectors, np.float32)
         self._check()
         # Specials are left out: a token `<root>` in a text is not the root.
-        self._word_index = _index(self.words, len(WORD_SPECIALS))
+        self._word_index = _index(self.words[: self.num_words], len(WORD_SPECIALS))
+        self._signature_index = {
+            name: i for i, name in enumerate(self.words) if i >= self.num_words
+        }
         self._external_index = _index(self.external_words or (), len(EXTERNAL_SPECIALS))
         self._relation_index = _index(self.relations, 1)
         # A relation whose subtype training did not have still has its universal part,
         # which is what the official LAS compares.
         for name, i in list(self._relation_index.items()):
             self._relation_index.setdefault(name.split(":")[0], i)
+
+    @property
+    def num_words(self) -> int:
+        """Number of `words` that are no signatures."""
+        return len(self.words) - self.num_signatures
 
     @classmethod
     def build(
@@ -126,6 +174,7 @@ class Vocabulary:
         *,
         unlabeled: Sequence[Sentence] = (),
         all_tokens: bool = False,
+        signatures: bool = False,
     ) -> Vocabulary:
         """Returns the vocabulary of a training set, in order of first appearance.
 
@@ -134,6 +183,8 @@ class Vocabulary:
           unlabeled: further text; its words get count 0.
           all_tokens: whether the forms of multiword tokens and empty nodes count as
             words, as in the authors' code.
+          signatures: whether unknown words of one `signature` share an entry of their
+            own; those are made that two or more words of `sentences` have.
         """
         counts: Counter[str] = Counter()
         relations: dict[str, None] = {}
@@ -147,9 +198,11 @@ class Vocabulary:
                 counts.setdefault(normalize(form), 0)
         for special in WORD_SPECIALS:
             counts.pop(special, None)
+        extra = _shared_signatures(sentences) if signatures else []
         return cls(
-            words=[*WORD_SPECIALS, *counts],
-            counts=[0, len(sentences), *counts.values()],
+            words=[*WORD_SPECIALS, *counts, *extra],
+            counts=[0, len(sentences), *counts.values(), *([0] * len(extra))],
+            num_signatures=len(extra),
             relations=[UNKNOWN, *(name for name in relations if name != UNKNOWN)],
         )
 
@@ -175,7 +228,7 @@ class Vocabulary:
         forms = [form for sentence in sentences for form in sentence.forms]
         # Each distinct form is normalized once.
         known = {form: self._lookup(form) for form in dict.fromkeys(forms)}
-        both = np.array([known[form] for form in forms], np.int32).reshape(-1, 2)
+        table = np.array([known[form] for form in forms], np.int32).reshape(-1, 3)
         heads = relations = None
         if sentences and all(sentence.heads is not None for sentence in sentences):
             heads = _flat(sentence.heads for sentence in sentences)
@@ -184,8 +237,9 @@ class Vocabulary:
             )
         return EncodedSentences(
             lengths=lengths,
-            words=both[:, 0],
-            external=None if self.external_words is None else both[:, 1],
+            words=table[:, 0],
+            unknown=table[:, 1] if self.num_signatures else None,
+            external=None if self.external_words is None else table[:, 2],
             heads=heads,
             relations=relations,
             punctuation=_flat(
@@ -203,6 +257,7 @@ class Vocabulary:
             "words": list(self.words),
             "counts": list(self.counts),
             "relations": list(self.relations),
+            "num_signatures": self.num_signatures,
             "external_words": None
             if self.external_words is None
             else list(self.external_words),
@@ -212,12 +267,16 @@ class Vocabulary:
     def from_config(cls, config: dict) -> Vocabulary:
         return cls(**config)
 
-    def _lookup(self, form: str) -> tuple[int, int]:
+    def _lookup(self, form: str) -> tuple[int, int, int]:
+        """Returns the word, what stands for it where it is unknown, its vector."""
         normalized = normalize(form)
         external = self._external_index.get(form)
         if external is None:
             external = self._external_index.get(normalized, 0)
-        return self._word_index.get(normalized, 0), external
+        unknown = 0
+        if self._signature_index:
+            unknown = self._signature_index.get(signature(form), 0)
+        return self._word_index.get(normalized, unknown), unknown, external
 
     def _check(self) -> None:
         if tuple(self.words[:2]) != WORD_SPECIALS:
@@ -229,6 +288,11 @@ class Vocabulary:
             raise ConfigurationError(
                 f"Vocabulary.counts must have one count for each of {len(self.words)} "
                 f"words. Received: {len(self.counts)}."
+            )
+        if not 0 <= self.num_signatures <= len(self.words) - len(WORD_SPECIALS):
+            raise ConfigurationError(
+                "Vocabulary.num_signatures must be a number of the words after "
+                f"{WORD_SPECIALS}. Received: {self.num_signatures}."
             )
         if self.external_words is not None and (
             tuple(self.external_words[:3]) != EXTERNAL_SPECIALS
@@ -253,6 +317,14 @@ def _index(names: Sequence[str], specials: int) -> dict[str, int]:
         if i >= specials and index.setdefault(name, i) != i:
             raise DataError(f"{name!r} occurs twice in a vocabulary; it must not.")
     return index
+
+
+def _shared_signatures(sentences: Sequence[Sentence]) -> list[str]:
+    """Returns the signatures that two or more words have, in order of appearance."""
+    members: dict[str, set[str]] = {}
+    for form in dict.fromkeys(form for s in sentences for form in s.forms):
+        members.setdefault(signature(form), set()).add(normalize(form))
+    return [name for name, words in members.items() if len(words) > 1]
 
 
 def _flat(rows: Iterable[Sequence[int]]) -> np.ndarray:

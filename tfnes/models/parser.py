@@ -50,7 +50,8 @@ class Parser(StructuredVAE):
     an embedding of the decoder's own.
 
     A batch has `words`, `lengths`, and with vectors `external`; `heads` and `relations`
-    for supervised training; `index`, which keys the latent noise. Rows in order of
+    for supervised training, where `unknown` says what stands for a dropped word;
+    `index`, which keys the latent noise. Rows in order of
     decreasing length are fastest. The model puts the root before the words.
 
     The log-likelihood is the *mean over the words* of a sentence, and there is no KL
@@ -67,11 +68,12 @@ class Parser(StructuredVAE):
       num_layers: of the encoder's BiLSTM.
       scorer_size: hidden units of the arc scorer and of the relation scorer.
       decoder_size: units of the decoder.
-      word_dropout: a; in supervised training a word seen c times is replaced by <unk>
-        with probability a / (a + c).
+      word_dropout: a; in supervised training a word seen c times is replaced by an
+        unknown one with probability a / (a + c).
       external_dropout: probability that a replaced word loses its vector as well.
-      dropout: probability that a feature of an LSTM layer's output is left out for a
-        whole sentence, in supervised training; 0 as in the authors' code.
+      dropout: probability that a feature of the words or of an LSTM layer's output is
+        left out for a whole sentence, in supervised training; 0 as in the authors'
+        code.
       decoder_trainable: whether updates change the decoder.
       elbo_with_relations: whether the relation scorer counts among `elbo_variables`.
       vocabulary: words, relations, vectors; None: `adapt` takes it from the data.
@@ -315,8 +317,9 @@ class Parser(StructuredVAE):
             seed=seed,
         )
         inputs = sentence_inputs(dropped)
-        shape = (self.num_layers, 2 * self.hidden_size)
-        masks = dropout_masks(batch, rate=self.dropout, shape=shape, seed=seed)
+        masks = dropout_masks(
+            batch, rate=self.dropout, sizes=self.encoder.feature_sizes, seed=seed
+        )
         nodes = self._nodes(inputs, masks)
         scores = self.encoder.scores(inputs, nodes, lengths=batch["lengths"])
         labels = self.encoder.relation_scores(inputs, nodes, heads=real_heads(batch))

@@ -34,6 +34,9 @@ class ParserEncoder(keras.layers.Layer):
       num_layers: of the bidirectional LSTM.
       scorer_size: hidden units of each scorer.
 
+    Attributes:
+      feature_sizes: features of a word, then of each LSTM layer's output.
+
     References:
       Kiperwasser & Goldberg 2016, "Simple and accurate dependency parsing using
       bidirectional LSTM feature representations".
@@ -70,9 +73,11 @@ class ParserEncoder(keras.layers.Layer):
             PackedLSTM(hidden_size, name=f"lstm_{i}") for i in range(num_layers)
         ]
         size = embedding_size + vector_size
+        self.feature_sizes = [size]
         for layer in self.lstms:
             layer.build((None, size))
             size = layer.output_size
+            self.feature_sizes.append(size)
         self.arc_scorer = PairScorer(scorer_size, name="arc_scorer")
         self.arc_scorer.build((None, size))
         self.relation_scorer = PairScorer(
@@ -95,18 +100,23 @@ class ParserEncoder(keras.layers.Layer):
         Args:
           inputs: the nodes of a batch.
           vectors: `[V, D]`, the external vectors; None without.
-          masks: what the outputs of each layer are multiplied by, `[B,
-            2 * hidden_size]`: dropout, the same for all nodes of a sentence.
+          masks: what the inputs of the first layer and the outputs of each layer are
+            multiplied by, `[B, features]`: dropout, the same for all nodes of a
+            sentence.
         """
         nodes = tf.gather(tf.convert_to_tensor(self.embedding), inputs.words)
         if vectors is not None:
             nodes = tf.concat([nodes, tf.gather(vectors, inputs.external)], axis=1)
         places = inputs.places
+        if masks is not None:
+            # A word that two sentences share differs between them.
+            nodes = tf.gather(nodes, places) * tf.gather(masks[0], inputs.layout.rows)
+            places = None
         for i, layer in enumerate(self.lstms):
             nodes = layer(nodes, inputs.layout, places)
             places = None
             if masks is not None:
-                nodes *= tf.gather(masks[i], inputs.layout.rows)
+                nodes *= tf.gather(masks[i + 1], inputs.layout.rows)
         return nodes
 
     def scores_by_group(

@@ -164,9 +164,10 @@ def drop_rates(counts: Sequence[int], a: float) -> np.ndarray:
 def drop_words(
     batch: Batch, *, rates: np.ndarray, external_rate: float, seed: Seed
 ) -> dict[str, Tensor]:
-    """Returns `batch` with words replaced by `<unk>` at random.
+    """Returns `batch` with words replaced by unknown ones at random.
 
-    A word is replaced with probability `rates[word]`; the external index of a replaced
+    A word is replaced by its `unknown` (by `<unk>` in a batch that has none) with
+    probability `rates[word]`; the external index of a replaced
     word is set to `<unk>` with probability `external_rate`. What is drawn for a word is
     a function of `seed`, of its sentence's `index` and of its position.
 
@@ -180,7 +181,8 @@ def drop_words(
     shape = tf.shape(batch["words"])
     draws = random.uniform(shape, seed=random.fold_in(seed, 0), index=index)
     dropped = draws < tf.gather(tf.constant(rates, tf.float32), batch["words"])
-    batch = {**batch, "words": tf.where(dropped, 0, batch["words"])}
+    unknown = batch.get("unknown", tf.zeros_like(batch["words"]))
+    batch = {**batch, "words": tf.where(dropped, unknown, batch["words"])}
     if "external" in batch:
         draws = random.uniform(shape, seed=random.fold_in(seed, 1), index=index)
         lost = dropped & (draws < external_rate)
@@ -189,16 +191,16 @@ def drop_words(
 
 
 def dropout_masks(
-    batch: Batch, *, rate: float, shape: tuple[int, int], seed: Seed
+    batch: Batch, *, rate: float, sizes: Sequence[int], seed: Seed
 ) -> list[Tensor] | None:
-    """Returns `[B, D]` factors for each layer, 0 or 1 / (1 - rate); None at rate 0.
+    """Returns `[B, D]` factors for each size D, 0 or 1 / (1 - rate); None at rate 0.
 
     Keyed as in `drop_words`.
 
     Args:
       batch: of sentences.
       rate: probability of a 0.
-      shape: number of layers, and D.
+      sizes: D of each result.
       seed: `[2]` int32.
 
     References:
@@ -207,13 +209,12 @@ def dropout_masks(
     """
     if not rate:
         return None
-    layers, features = shape
     index = example_index(batch)
     masks = []
-    for layer in range(layers):
+    for stream, features in enumerate(sizes, start=2):
         draws = random.uniform(
             [tf.size(index), features],
-            seed=random.fold_in(seed, 2 + layer),
+            seed=random.fold_in(seed, stream),
             index=index,
         )
         masks.append(tf.where(draws < rate, 0.0, 1.0 / (1.0 - rate)))
