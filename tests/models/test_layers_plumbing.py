@@ -96,6 +96,22 @@ def test_scores_are_the_formula():
     np.testing.assert_allclose(aligned[1], expected[3, 3] + bias, atol=1e-5)
 
 
+def test_saturated_pairs_are_exact():
+    scorer = PairScorer(2)
+    scorer.build((None, 1))
+    scorer.output_kernel.assign([[1.0], [0.5]])
+    heads = tf.constant([[[39.0, -300.0], [1e-4, 0.0]]])
+    modifiers = tf.constant([[[-38.5, 2.0], [100.0, 1e-4]]])
+    pairs = scorer.all_pairs(heads, modifiers, scorer.pair_kernel())[0]
+    expected = [
+        [np.tanh(0.5) - 0.5, 0.5],
+        [-1 + 0.5 * np.tanh(2.0), 1 + 0.5e-4],
+    ]
+    np.testing.assert_allclose(pairs, expected, atol=2e-6)
+    nan = scorer.all_pairs(heads * float("nan"), modifiers, scorer.pair_kernel())
+    assert np.isnan(nan).all()
+
+
 def test_gradient_of_all_pairs():
     scorer = PairScorer(6)
     scorer.build((None, 4))

@@ -119,6 +119,19 @@ def test_gradient_reaches_the_tree_and_every_variable(decoder, table, words):
     np.testing.assert_allclose(d_trees[0, 1, 3], numeric, rtol=0.02, atol=1e-4)
 
 
+def test_shared_states_change_nothing(decoder, table, words):
+    states = decoder.states(words, tf.constant(LENGTHS), table=table)
+    shared = decoder.share(states)
+    trees = _trees(False)
+    for latent in (trees, _trees(True), np.zeros_like(trees)):
+        expected = decoder(states, tf.constant(latent))
+        result = decoder(shared, tf.constant(latent))
+        np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
+    # What is shared is used: spoilt, it changes the result.
+    spoilt = decoder(shared._replace(alone=shared.alone + 1), tf.constant(trees))
+    assert np.max(spoilt - decoder(states, tf.constant(trees))) > 0.1
+
+
 def test_chunks_of_tokens_do_not_matter(decoder, table, words, monkeypatch):
     lengths, trees = tf.constant(LENGTHS), tf.constant(_trees(False))
     states = decoder.states(words, lengths, table=table)

@@ -238,6 +238,13 @@ class Parser(StructuredVAE):
     # ELBO ------------------------------------------------------------------------
 
     def shared_terms(self, batch: Batch, *, seed: Seed) -> dict[str, Any]:
+        shared = self._terms_of_one(batch, seed=seed)
+        if not self.decoder_trainable:
+            shared["decoder"] = self.decoder.share(shared["decoder"])
+        return shared
+
+    def _terms_of_one(self, batch: Batch, *, seed: Seed) -> dict[str, Any]:
+        """As `shared_terms`, without what only pays where several share it."""
         shared = super().shared_terms(batch, seed=seed)
         shared["noise"] = GroupParts.noise(
             self.structure,
@@ -263,7 +270,7 @@ class Parser(StructuredVAE):
     ) -> ELBOTerms:
         """As the base class; scores, trees and features group by group of rows."""
         if shared is None:
-            shared = self.shared_terms(batch, seed=seed)
+            shared = self._terms_of_one(batch, seed=seed)
         states = shared.get("decoder") or self._decoder_states(batch)
         nodes = self._nodes(shared["inputs"])
         scores = self.encoder.scores_by_group(shared["inputs"], nodes)
@@ -277,21 +284,21 @@ class Parser(StructuredVAE):
             return [
                 tf.reshape(log_potentials, [-1]),
                 tf.reshape(latent, [-1]),
-                self.decoder.features(states, group, latent),
+                *self.decoder.features(states, group, latent),
             ]
 
         flat = tf.TensorSpec([None], nodes.dtype)
-        log_potentials, latent, features = map_row_groups(
+        log_potentials, latent, *features = map_row_groups(
             step,
             batch["lengths"],
             max_length=tf.shape(batch["words"])[1],
-            outputs=[flat, flat, tf.TensorSpec([None, self.decoder_size], nodes.dtype)],
+            outputs=[flat, flat, *self.decoder.features_spec(nodes.dtype)],
         )
         # Padded in loops of their own, which do not run where only the loss is used.
         log_potentials = GroupParts(log_potentials, noise.starts).padded(batch)
         latent = GroupParts(latent, noise.starts).padded(batch)
         return ELBOTerms(
-            log_likelihood=self.decoder.mean_log_probability(states, features),
+            log_likelihood=self.decoder.mean_log_probability(states, *features),
             kl=tf.zeros(tf.shape(batch["lengths"]), nodes.dtype),
             latent=latent,
             log_potentials=log_potentials,

@@ -74,15 +74,16 @@ class PackedLSTM(keras.layers.Layer):
           places: `[P]` int32, the row of `inputs` that each token reads: every
             distinct row is multiplied by the kernel once.
         """
-        projected = tf.nn.bias_add(
-            tf.matmul(inputs, self.kernel), tf.reshape(self.bias, [-1])
-        )
-        gates = tf.split(projected, self.directions, axis=1)
-        if places is not None or self.bidirectional:
-            if places is None:
-                places = tf.range(layout.size)
-            reads = [places, tf.gather(places, layout.reverse)]
-            gates = [tf.gather(g, p) for g, p in zip(gates, reads, strict=False)]
+        kernels = tf.split(tf.convert_to_tensor(self.kernel), self.directions, axis=1)
+        gates = []
+        for direction, kernel in enumerate(kernels):
+            reads, tokens = places, inputs
+            if direction and places is None:
+                tokens = tf.gather(inputs, layout.reverse)
+            elif direction:
+                reads = tf.gather(places, layout.reverse)
+            projected = tf.nn.bias_add(tf.matmul(tokens, kernel), self.bias[direction])
+            gates.append(projected if reads is None else tf.gather(projected, reads))
         recurrent = tf.unstack(
             tf.convert_to_tensor(self.recurrent_kernel), num=self.directions
         )

@@ -28,8 +28,10 @@ class DecoderStates(NamedTuple):
       as_modifier: M h_j of a node in the role of a modifier.
       index: `[B, L]` int32, row in these of each predicting node, 0 in padding.
       lengths: `[B]` int32.
-      targets: `[T]` int32, the words to predict, row after row.
-      rows: `[T]` int32, the sentence of each target.
+      targets: `[P]` int32, the word that each node predicts.
+      rows: `[P]` int32, its sentence.
+      alone: `[P]`, log p of each target where its node has no arc to a node before it;
+        None where it was not computed.
     """
 
     current: Tensor
@@ -39,6 +41,7 @@ class DecoderStates(NamedTuple):
     lengths: Tensor
     targets: Tensor
     rows: Tensor
+    alone: Tensor | None = None
 
 
 @register("layer")
@@ -101,19 +104,27 @@ class TreeDecoder(keras.layers.Layer):
         hidden = self.lstm(tf.gather(table, layout.pack(nodes)), layout)
         roles = tf.matmul(hidden, self.roles_kernel)
         roles += tf.reshape(self.roles_bias, [1, -1])
-        places = tf.where(layout.index > 0)
         return DecoderStates(
             *map(with_padding_row, tf.split(roles, 3, axis=1)),
             index=layout.index,
             lengths=lengths,
-            targets=tf.gather_nd(words, places),
-            rows=tf.cast(places[:, 0], tf.int32),
+            targets=layout.pack(words),
+            rows=layout.rows,
         )
+
+    def share(self, states: DecoderStates) -> DecoderStates:
+        """Returns `states` with `alone`, for many trees with the same parameters.
+
+        About two in five nodes of a tree have no arc to a node before them. What they
+        predict with does not depend on the tree.
+        """
+        features = tf.tanh(states.current[1:])
+        return states._replace(alone=self._log_probability(features, states.targets))
 
     def features(
         self, states: DecoderStates, group: RowGroup, latent: Tensor
-    ) -> Tensor:
-        """Returns tanh(...) of a group's predicting nodes, `[T', units]`.
+    ) -> list[Tensor]:
+        """Returns tanh(...) of a group's predicting nodes, `[T', units]`, and which.
 
         Args:
           states: of all sentences.
@@ -121,7 +132,8 @@ class TreeDecoder(keras.layers.Layer):
           latent: `[rows, m, m]`, their trees, m > group.size.
 
         Returns:
-          The features row after row, without padding.
+          The features row after row, without padding and nodes whose prediction is in
+          `states.alone`; and the places of the nodes, `[T']` int32.
         """
         index = group.take(states.index)[:, : group.size]
         arcs = latent[:, : group.size, : group.size]
@@ -135,15 +147,34 @@ class TreeDecoder(keras.layers.Layer):
             )
             + tf.matmul(lower - diagonal, tf.gather(states.as_modifier, index))
         )
-        return tf.boolean_mask(hidden, index > 0)
+        used = index > 0
+        if states.alone is not None:
+            has_head = tf.reduce_any(upper != diagonal, axis=1)
+            has_modifier = tf.reduce_any(lower != diagonal, axis=2)
+            used &= has_head | has_modifier
+        return [tf.boolean_mask(hidden, used), tf.boolean_mask(index, used) - 1]
 
-    def mean_log_probability(self, states: DecoderStates, features: Tensor) -> Tensor:
+    def mean_log_probability(
+        self, states: DecoderStates, features: Tensor, places: Tensor
+    ) -> Tensor:
         """Returns the mean over each sentence's words of log p, `[B]`; 0 without words.
 
         Args:
           states: of all sentences.
-          features: `[T, units]`, of all sentences.
+          features: `[T, units]`, of all sentences; see `features`.
+          places: `[T]` int32, their nodes.
         """
+        values = self._log_probability(features, tf.gather(states.targets, places))
+        rows = states.rows
+        if states.alone is None:
+            rows = tf.gather(rows, places)
+        else:
+            values = tf.tensor_scatter_nd_update(states.alone, places[:, None], values)
+        total = tf.math.unsorted_segment_sum(values, rows, tf.size(states.lengths))
+        return total / tf.cast(tf.maximum(states.lengths, 1), total.dtype)
+
+    def _log_probability(self, features: Tensor, targets: Tensor) -> Tensor:
+        """Returns log p of each target, `[T]`, of features `[T, units]`."""
         kernel = tf.convert_to_tensor(self.output_kernel)
         bias = tf.convert_to_tensor(self.output_bias)
 
@@ -154,12 +185,7 @@ class TreeDecoder(keras.layers.Layer):
             chosen = tf.gather(logits, targets, batch_dims=1)
             return chosen - tf.reduce_logsumexp(logits, axis=1)
 
-        total = tf.math.unsorted_segment_sum(
-            _map_chunks(log_probability, features, states.targets),
-            states.rows,
-            tf.shape(states.lengths)[0],
-        )
-        return total / tf.cast(tf.maximum(states.lengths, 1), total.dtype)
+        return _map_chunks(log_probability, features, targets)
 
     def call(self, states: DecoderStates, latent: Tensor) -> Tensor:
         """Returns the mean log-probability of the words given their trees, `[B]`.
@@ -168,13 +194,18 @@ class TreeDecoder(keras.layers.Layer):
           states: of the sentences.
           latent: `[B, L + 1, L + 1]`, 0/1 or relaxed.
         """
-        (features,) = map_row_groups(
-            lambda group: [self.features(states, group, group.take(latent))],
+        features, places = map_row_groups(
+            lambda group: self.features(states, group, group.take(latent)),
             states.lengths,
             max_length=tf.shape(states.index)[1],
-            outputs=[tf.TensorSpec([None, self.units], latent.dtype)],
+            outputs=self.features_spec(latent.dtype),
         )
-        return self.mean_log_probability(states, features)
+        return self.mean_log_probability(states, features, places)
+
+    def features_spec(self, dtype: tf.DType) -> list[tf.TensorSpec]:
+        """Returns the specification of what `features` returns."""
+        features = tf.TensorSpec([None, self.units], dtype)
+        return [features, tf.TensorSpec([None], tf.int32)]
 
     def get_config(self):
         return {
@@ -187,7 +218,7 @@ class TreeDecoder(keras.layers.Layer):
 def _map_chunks(function, features: Tensor, targets: Tensor) -> Tensor:
     """Applies `function` to slices of tokens whose logits fit into cache."""
     size = tf.shape(targets)[0]
-    chunks = -(-size // _CHUNK)
+    chunks = tf.maximum(-(-size // _CHUNK), 1)
     results = tf.TensorArray(
         features.dtype, chunks, element_shape=[None], infer_shape=False
     )
