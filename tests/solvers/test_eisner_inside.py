@@ -184,6 +184,25 @@ class TestSurrogate:
         if single_root:
             np.testing.assert_allclose(soft[:, 0].sum(-1), 1.0)
 
+    def test_equals_the_recurrence_under_autodiff(self, single_root):
+        rng = np.random.default_rng(5)
+        lengths = [4, 0, 1, 3, 2]
+        scores = tf.constant(2 * rng.normal(size=(5, 5, 5)))
+        weights = rng.normal(size=scores.shape)
+        kwargs = {"temperature": 0.7, "single_root": single_root}
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(scores)
+            soft = solvers.eisner_surrogate(scores, lengths=lengths, **kwargs)
+            plain = [
+                recurrence(scores[i], length, **kwargs)
+                for i, length in enumerate(lengths)
+            ]
+            values = [tf.reduce_sum(weights * x) for x in (soft, tf.stack(plain))]
+        np.testing.assert_allclose(soft, plain, atol=1e-12)
+        ours, theirs = (tape.gradient(value, scores) for value in values)
+        assert np.abs(theirs).max() > 0.1
+        np.testing.assert_allclose(ours, theirs, atol=1e-12)
+
     def test_gradient_is_the_derivative(self, single_root):
         rng = np.random.default_rng(5)
         scores = tf.constant(rng.normal(size=(2, 5, 5)))
@@ -203,3 +222,86 @@ class TestSurrogate:
             total(scores + 1e-5 * direction) - total(scores - 1e-5 * direction)
         ) / 2e-5
         np.testing.assert_allclose(found, numeric, rtol=1e-6)
+
+    def test_forbidden_arcs_and_ties_have_finite_gradients(self, single_root):
+        scores = np.zeros((2, 6, 6), np.float32)
+        scores[0, :3, 4], scores[1, :, 2] = -np.inf, -np.inf
+        scores = tf.constant(scores)
+        with tf.GradientTape() as tape:
+            tape.watch(scores)
+            soft = solvers.eisner_surrogate(
+                scores, temperature=1e-3, single_root=single_root
+            )
+            value = tf.reduce_sum(soft * soft)
+        assert not soft.numpy()[0, :3, 4].any()
+        np.testing.assert_allclose(soft.numpy().sum(1)[:, 1:], 1.0, rtol=1e-5)
+        assert np.isfinite(tape.gradient(value, scores)).all()
+
+
+def test_surrogate_under_xla_is_the_same():
+    scores, lengths = example(9, size=10, batch=3)
+    lengths = tf.constant([9, 4, 0])
+    weights = np.random.default_rng(1).normal(size=scores.shape)
+    results = []
+    for jit in (False, True):
+        with solvers.use_jit_compile(jit), tf.GradientTape() as tape:
+            tape.watch(scores)
+            soft = solvers.eisner_surrogate(scores, lengths=lengths)
+            value = tf.reduce_sum(weights * soft)
+        results.append((soft.numpy(), tape.gradient(value, scores).numpy()))
+    for plain, compiled in zip(*results, strict=True):
+        np.testing.assert_allclose(compiled, plain, atol=1e-12)
+
+
+def recurrence(scores, n, *, temperature, single_root):
+    """The surrogate for one sentence, span by span; arcs `[N, N]`."""
+    first, arcs = (1 if single_root else 0), {}
+    # (kind, i, j): value of the span; splits of it: pairs of smaller spans.
+    value = {
+        (kind, i, i): tf.zeros([], scores.dtype) for kind in "RL" for i in range(9)
+    }
+    splits, share = {}, {}
+
+    def choose(options):
+        totals = tf.stack([tf.add_n([value[part] for part in x]) for x in options])
+        weights = tf.nn.softmax(totals / temperature)
+        return tf.reduce_sum(weights * totals), weights
+
+    for width in range(1, n + 1 - first):
+        for i in range(first, n + 1 - width):
+            j = i + width
+            middle = range(i, j)
+            splits["I", i, j] = [(("R", i, k), ("L", k + 1, j)) for k in middle]
+            value["I", i, j], share["I", i, j] = choose(splits["I", i, j])
+            value["r", i, j] = value["I", i, j] + scores[i, j]
+            value["l", i, j] = value["I", i, j] + scores[j, i]
+            splits["R", i, j] = [(("r", i, k + 1), ("R", k + 1, j)) for k in middle]
+            splits["L", i, j] = [(("L", i, k), ("l", k, j)) for k in middle]
+            for kind in "RL":
+                value[kind, i, j], share[kind, i, j] = choose(splits[kind, i, j])
+    weight = dict.fromkeys(value, tf.zeros([], scores.dtype))
+    if n and single_root:
+        for k in range(1, n + 1):
+            value["root", k] = scores[0, k]
+        options = [(("root", k), ("L", 1, k), ("R", k, n)) for k in range(1, n + 1)]
+        for k, given in enumerate(tf.unstack(choose(options)[1]), start=1):
+            arcs[0, k] = weight["L", 1, k] = weight["R", k, n] = given
+    elif n:
+        weight["R", 0, n] = tf.ones([], scores.dtype)
+    for width in reversed(range(1, n + 1 - first)):
+        for i in range(first, n + 1 - width):
+            j = i + width
+            for kind in "RLI":
+                if kind == "I":
+                    arcs[i, j], arcs[j, i] = weight["r", i, j], weight["l", i, j]
+                    weight["I", i, j] = arcs[i, j] + arcs[j, i]
+                shares = tf.unstack(share[kind, i, j] * weight[kind, i, j])
+                for parts, given in zip(splits[kind, i, j], shares, strict=True):
+                    for part in parts:
+                        weight[part] = weight[part] + given
+    # Column 0 gets nothing: no arc enters the root.
+    rows = [
+        [arcs.get((h, m), tf.zeros([], scores.dtype)) if m else 0.0 for m in range(5)]
+        for h in range(5)
+    ]
+    return tf.stack([tf.stack([tf.cast(x, scores.dtype) for x in row]) for row in rows])

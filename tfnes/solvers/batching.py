@@ -73,7 +73,12 @@ def compiled(core: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def flatten(
-    tensor: Tensor, lengths: Tensor | None, *, parts_rank: int, full_length: Any
+    tensor: Tensor,
+    lengths: Tensor | None,
+    *,
+    parts_rank: int,
+    full_length: Any,
+    round_rows: bool = True,
 ) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
     """Merges the leading axes into one batch axis of few possible sizes.
 
@@ -82,6 +87,7 @@ def flatten(
       lengths: `[...]` or broadcastable to it; None: `full_length` everywhere.
       parts_rank: number of trailing part axes.
       full_length: int or scalar tensor, number of nodes of an unpadded example.
+      round_rows: whether to round an unknown batch size up.
 
     Returns:
       `[B, *parts]`, `[B]` int32 lengths in 0 ... full_length, and a function that gives
@@ -108,7 +114,7 @@ def flatten(
             tf.broadcast_to(tf.cast(lengths, tf.int32), leading), [-1]
         )
         flat_lengths = tf.clip_by_value(flat_lengths, 0, tf.cast(full_length, tf.int32))
-    if rows is None and _JIT_COMPILE:
+    if rows is None and round_rows and _JIT_COMPILE:
         rows = tf.shape(flat)[0]
         step = tf.where(rows > 128, 128, 8)
         extra = -rows % step

@@ -2,9 +2,7 @@
 
 The inside pass fills Eisner's chart with log-sums in place of maxima, and the outside
 pass distributes the weight of the whole tree over the arcs, from wide spans to narrow
-ones: the share of a span goes to its splits in proportion to their weights. The
-surrogate of `eisner_surrogate` is the same two passes with another rule for the value
-of a span.
+ones: the share of a span goes to its splits in proportion to their weights.
 
 Both are plain TensorFlow, differentiable any number of times and of any size. Tables
 grow by one row a width, so that all slices are of real cells: those by start hold the
@@ -31,15 +29,9 @@ from tfnes.typing import Tensor
 _FORBIDDEN = -1e30
 _LIMIT = -1e29
 
-Rule = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""From the scores of the splits, `[splits, ...]`, and the temperature to the value of
-the span and the weights of its splits, which sum to 1. A function of a module, so that
-graphs are traced once."""
 
-
-def log_sum(splits: Tensor, temperature: Any = None) -> tuple[Tensor, Tensor]:
-    """The rule of sums: log sum exp, and the probability of each split."""
-    del temperature  # The law is that of the scores as they are.
+def log_sum(splits: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns log sum exp over the splits, axis 0, and the probability of each."""
     value = tf.reduce_logsumexp(splits, axis=0)
     return value, tf.exp(splits - value)
 
@@ -90,13 +82,11 @@ def projective_log_partition(
         # The gradient is given below: the tape need not build that of the loops.
         constant = tf.stop_gradient(scores)
         result = inside_outside(
-            constant, lengths, rule=log_sum, single_root=single_root, outside=False
+            constant, lengths, single_root=single_root, outside=False
         )
 
         def gradient(upstream: Tensor) -> Tensor:
-            arcs = inside_outside(
-                scores, lengths, rule=log_sum, single_root=single_root
-            )
+            arcs = inside_outside(scores, lengths, single_root=single_root)
             return upstream[:, None, None] * arcs
 
         return result, gradient
@@ -129,9 +119,7 @@ def projective_marginals(
                [0. , 0.5, 0. ]], dtype=float32)
     """
     scores, lengths, unflatten = prepare(log_potentials, lengths)
-    return unflatten(
-        inside_outside(scores, lengths, rule=log_sum, single_root=single_root)
-    )
+    return unflatten(inside_outside(scores, lengths, single_root=single_root))
 
 
 def prepare(
@@ -169,9 +157,7 @@ def prepare(
 def inside_outside(
     scores: Tensor,
     lengths: Tensor,
-    temperature: Tensor | None = None,
     *,
-    rule: Rule,
     single_root: bool,
     outside: bool = True,
 ) -> Tensor:
@@ -180,22 +166,16 @@ def inside_outside(
     Args:
       scores: `[B, n+1, n+1]` finite, from `prepare`.
       lengths: `[B]` int32.
-      temperature: `[]`, handed to the rule.
-      rule: the value of a span and the weights of its splits.
       single_root: whether exactly one word hangs on the root.
       outside: whether to return the weights of the arcs rather than the value.
     """
-
-    def select(splits: Tensor) -> tuple[Tensor, Tensor]:
-        return rule(splits, temperature)
-
     by_batch = tf.transpose(scores, [1, 2, 0])
     chart = by_batch[1:, 1:] if single_root else by_batch
-    tables = inside(chart, select)
-    value, roots, seeds = _top(tables, by_batch[0, 1:], lengths, select, single_root)
+    tables = inside(chart)
+    value, roots, seeds = _top(tables, by_batch[0, 1:], lengths, single_root)
     if not outside:
         return tf.where(lengths > 0, value, tf.zeros_like(value))
-    arcs = _outside(tables, select, seeds)
+    arcs = _outside(tables, seeds)
     if single_root:
         arcs = tf.concat([roots[None], arcs], axis=0)
         arcs = tf.pad(arcs, [[0, 0], [1, 0], [0, 0]])
@@ -205,7 +185,7 @@ def inside_outside(
     return tf.where(counts[:, None, :], arcs, tf.zeros_like(arcs))
 
 
-def inside(scores: Tensor, rule: Any) -> Tables:
+def inside(scores: Tensor) -> Tables:
     """Returns the tables of `[N, N, B]` finite scores, `[head, modifier, batch]`."""
     nodes, batch = tf.shape(scores)[0], tf.shape(scores)[2]
     from_left, from_right = skew(scores), skew(tf.transpose(scores, [1, 0, 2]))
@@ -223,15 +203,15 @@ def inside(scores: Tensor, rule: Any) -> Tables:
         def grow_by_end(table: Tensor, row: Tensor) -> Tensor:
             return tf.concat([tf.pad(row, by_end)[None], table], axis=0)
 
-        inner, _ = rule(inner_splits(tables, width))
+        inner, _ = log_sum(inner_splits(tables, width))
         tables = tables._replace(
             right_arc=grow(tables.right_arc, inner + from_left[:starts, width]),
             left_arc_by_end=grow_by_end(
                 tables.left_arc_by_end, inner + from_right[:starts, width]
             ),
         )
-        right, _ = rule(right_splits(tables, width))
-        left, _ = rule(left_splits(tables, width))
+        right, _ = log_sum(right_splits(tables, width))
+        left, _ = log_sum(left_splits(tables, width))
         return width + 1, Tables(
             right=grow(tables.right, right),
             left=grow(tables.left, left),
@@ -295,12 +275,12 @@ def _last_spans(tables: Tables, lengths: Tensor) -> Tensor:
 
 
 def _top(
-    tables: Tables, root_scores: Tensor, lengths: Tensor, rule: Any, single_root: bool
+    tables: Tables, root_scores: Tensor, lengths: Tensor, single_root: bool
 ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
     """Returns the value of the sentence, the weights `[n, B]` of the words on the root,
     and the weights `[N, N, B]` of right and left complete spans below the root."""
     if single_root:
-        value, roots = rule(root_splits(tables, root_scores, lengths))
+        value, roots = log_sum(root_splits(tables, root_scores, lengths))
         zero = tf.zeros_like(tables.right)
         right = tf.where(_last_spans(tables, lengths), roots + zero, zero)
         rest = tf.shape(roots)[0] - 1
@@ -316,7 +296,7 @@ def _top(
     return value, root_scores, (right, tf.zeros_like(right))
 
 
-def _outside(tables: Tables, rule: Any, seeds: tuple[Tensor, Tensor]) -> Tensor:
+def _outside(tables: Tables, seeds: tuple[Tensor, Tensor]) -> Tensor:
     """Returns the weights of all arcs, `[N, N, B]`, given those of the top spans."""
     nodes, batch = tf.shape(tables.right)[1], tf.shape(tables.right)[2]
     right, left = seeds
@@ -336,15 +316,15 @@ def _outside(tables: Tables, rule: Any, seeds: tuple[Tensor, Tensor]) -> Tensor:
         starts = nodes - width
         by_start = [[0, 0], [0, width], [0, 0]]
         by_end = [[0, 0], [width, 0], [0, 0]]
-        _, share = rule(right_splits(tables, width))
+        _, share = log_sum(right_splits(tables, width))
         share *= weights.right[width, :starts] + weights.right_by_end[0, width:]
         right_arc = weights.right_arc + tf.pad(share, by_start)
         right_by_end = weights.right_by_end[1:] + tf.pad(share, by_end)
-        _, share = rule(left_splits(tables, width))
+        _, share = log_sum(left_splits(tables, width))
         share *= weights.left[width, :starts] + weights.left_by_end[0, width:]
         left = weights.left[:width] + tf.pad(share, by_start)
         left_arc = weights.left_arc_by_end + tf.pad(share, by_end)
-        _, share = rule(inner_splits(tables, width))
+        _, share = log_sum(inner_splits(tables, width))
         share *= right_arc[width - 1, :starts] + left_arc[0, width:]
         rights = rights.write(width, right_arc[width - 1])
         lefts = lefts.write(width, tf.pad(left_arc[0, width:], [[0, width], [0, 0]]))

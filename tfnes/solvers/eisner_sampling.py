@@ -48,7 +48,7 @@ def sample_projective(
     scores, lengths, restore = chart.prepare(tf.stop_gradient(log_potentials), lengths)
     batch = tf.shape(scores)[0]
     scores = tf.transpose(scores, [1, 2, 0])
-    tables = chart.inside(scores[1:, 1:] if single_root else scores, chart.log_sum)
+    tables = chart.inside(scores[1:, 1:] if single_root else scores)
     size = tf.shape(tables.right)[1]
     draw = _Draw(random.make_seed(seed), num_samples, batch)
     splits = _draw_splits(tables, draw, size)

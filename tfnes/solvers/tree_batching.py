@@ -4,13 +4,13 @@ The cores are written for any size: one trace of each serves all shapes, and XLA
 compiles it when a shape is first run. What is known while the caller's graph is built
 is compiled as it is; what is not (and everything in eager mode) is rounded up: the
 words to a multiple of 8, the batch to a multiple of 8 up to `chunk` and of `chunk`
-above. Large batches are solved chunk by chunk, so that the tables of a chunk stay in
-cache."""
+above, or, if the sentences are long, to 1, 2 or 4. Large batches are solved chunk by
+chunk, so that the tables of a chunk stay in cache."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -20,6 +20,7 @@ from tfnes.typing import Tensor
 
 _WORDS_STEP = 8
 _ROWS_STEP = 8
+_LONG = 64
 _ACCELERATOR_CHUNK = 8192
 
 Core = Callable[..., Tensor]
@@ -50,48 +51,78 @@ def solve_heads(
     scores = tf.stop_gradient(log_potentials)
     words = tf.shape(scores)[-1] - 1
     scores, lengths, unflatten = batching.flatten(
-        scores, lengths, parts_rank=2, full_length=words
+        scores, lengths, parts_rank=2, full_length=words, round_rows=False
     )
-    jit = batching.jit_compile() and not tf.config.functions_run_eagerly()
-    if tf.config.list_logical_devices("GPU"):
-        chunk = _ACCELERATOR_CHUNK
-    constants = tuple(sorted(constants.items()))
-    if tf.executing_eagerly():
-        heads = _graph(core, jit, chunk, constants)(scores, lengths)
-    else:
-        heads = _solve_flat(core, jit, chunk, constants, scores, lengths)
+    run = _runner(core, chunk=chunk, dtype=tf.int32, **constants)
+    heads = run(scores, lengths)[:, :words]
     nodes = log_potentials.shape[-1]
     static = [*log_potentials.shape[:-2], None if nodes is None else nodes - 1]
     return tf.ensure_shape(unflatten(heads), static)
 
 
-@functools.cache
-def _graph(core: Core, jit: bool, chunk: int, constants: tuple) -> Core:
-    """Returns `_solve_flat` as one graph of any shape, for eager callers.
+def solve_parts(
+    core: Core, scores: Tensor, *batched: Tensor, chunk: int, **constants: Any
+) -> Tensor:
+    """Runs a core that gives a number for each arc over a flat batch.
+
+    Args:
+      core: function of all tensors below to `[B, n+1, n+1]`, with the keyword arguments
+        `constants` and `jit`.
+      scores: `[B, n+1, n+1]` float32 or float64.
+      *batched: more arguments, `[B]` or `[B, n+1, n+1]`.
+      chunk: number of examples that are solved together.
+      **constants: hashable keyword arguments of the core.
+
+    Returns:
+      `[B, n+1, n+1]`. No gradient.
+    """
+    run = _runner(core, chunk=chunk, dtype=scores.dtype, **constants)
+    nodes = tf.shape(scores)[1]
+    # The tape need not look inside.
+    batched = [tf.stop_gradient(x) for x in (scores, *batched)]
+    return run(*batched)[:, :nodes, :nodes]
+
+
+def _runner(core: Core, *, chunk: int, dtype: tf.DType, **constants: Any) -> Core:
+    """Returns `_solve_flat` of a core, as a graph where the caller is eager.
 
     Calling the compiled core from eager mode costs more than a graph around it does.
     """
+    jit = batching.jit_compile() and not tf.config.functions_run_eagerly()
+    if tf.config.list_logical_devices("GPU"):
+        chunk = _ACCELERATOR_CHUNK
+    settings = (core, jit, chunk, dtype, tuple(sorted(constants.items())))
+    if tf.executing_eagerly():
+        return _graph(*settings)
+    return functools.partial(_solve_flat, *settings)
+
+
+@functools.cache
+def _graph(*settings: Any) -> Core:
     return tf.function(
-        functools.partial(_solve_flat, core, jit, chunk, constants),
+        functools.partial(_solve_flat, *settings),
         reduce_retracing=True,
         autograph=False,
     )
 
 
 def _solve_flat(
-    core: Core, jit: bool, chunk: int, constants: tuple, scores: Tensor, lengths: Tensor
+    core: Core,
+    jit: bool,
+    chunk: int,
+    dtype: tf.DType,
+    constants: tuple,
+    *batched: Tensor,
 ) -> Tensor:
-    """`[B, n+1, n+1]`, `[B]` -> `[B, n]` heads; unknown sizes are rounded up."""
-    rows, nodes = scores.shape[0], scores.shape[1]
-    words = tf.shape(scores)[1] - 1
+    """Tensors `[B, ...]` -> `[B, ...]` of `dtype`; unknown sizes are rounded up."""
+    rows, nodes = batched[0].shape[0], batched[0].shape[1]
     if nodes is None or nodes == 1:
-        scores = _pad_words(scores, _WORDS_STEP if jit else 1)
+        step = _WORDS_STEP if jit else 1
+        batched = [_pad_words(x, step) if x.shape.rank == 3 else x for x in batched]
     run = _compiled(core, jit, constants)
     if rows is not None and 0 < rows <= chunk:
-        heads = run(scores, lengths)
-    else:
-        heads = _run_chunks(run, scores, lengths, chunk)
-    return heads[:, :words]
+        return run(*batched)
+    return _run_chunks(run, batched, chunk, dtype)
 
 
 def check_scores(log_potentials: Any) -> Tensor:
@@ -121,22 +152,19 @@ def check_scores(log_potentials: Any) -> Tensor:
 
 @functools.cache
 def _compiled(core: Core, jit: bool, constants: tuple) -> Core:
-    """Returns the core as a graph function with one trace for each dtype."""
+    """Returns the core as a graph function with one trace for all sizes."""
     function = functools.partial(core, jit=jit, **dict(constants))
 
     @functools.cache
-    def for_dtype(dtype: tf.DType) -> Core:
+    def of_types(types: tuple) -> Core:
         return tf.function(
             function,
-            input_signature=[
-                tf.TensorSpec([None, None, None], dtype),
-                tf.TensorSpec([None], tf.int32),
-            ],
+            input_signature=[tf.TensorSpec([None] * rank, t) for rank, t in types],
             jit_compile=True if jit else None,
             autograph=False,
         )
 
-    return lambda scores, *rest: for_dtype(scores.dtype)(scores, *rest)
+    return lambda *args: of_types(tuple((x.shape.rank, x.dtype) for x in args))(*args)
 
 
 def _pad_words(scores: Tensor, step: int) -> Tensor:
@@ -146,25 +174,31 @@ def _pad_words(scores: Tensor, step: int) -> Tensor:
     return tf.pad(scores, [[0, 0], [0, extra], [0, extra]])
 
 
-def _run_chunks(run: Core, scores: Tensor, lengths: Tensor, chunk: int) -> Tensor:
+def _run_chunks(
+    run: Core, batched: Sequence[Tensor], chunk: int, dtype: tf.DType
+) -> Tensor:
     """Solves `[B, ...]` in chunks of equal size; the last one overlaps its neighbor."""
-    rows = tf.shape(scores)[0]
-    size = tf.clip_by_value(rows + (-rows) % _ROWS_STEP, _ROWS_STEP, chunk)
+    rows, nodes = tf.shape(batched[0])[0], tf.shape(batched[0])[1]
+    step = _ROWS_STEP
+    # Few rows of many words: a row is long enough to be worth a shape of its own.
+    for few in (4, 2, 1):
+        step = tf.where((rows <= few) & (nodes > _LONG + 1), few, step)
+    size = tf.clip_by_value(rows + (-rows) % step, 1, chunk)
     extra = tf.maximum(size - rows, 0)
-    scores = tf.pad(scores, [[0, extra], [0, 0], [0, 0]])
-    lengths = tf.pad(lengths, [[0, extra]])
+    batched = [tf.pad(x, [[0, extra]] + [[0, 0]] * (x.shape.rank - 1)) for x in batched]
     padded = rows + extra
     count = (padded + size - 1) // size
-    heads = tf.TensorArray(tf.int32, size=count, infer_shape=False)
+    start = tf.minimum(tf.range(count) * size, padded - size)
+    results = tf.TensorArray(dtype, size=count, infer_shape=False)
 
-    def body(i: Tensor, heads: tf.TensorArray):
-        start = tf.minimum(i * size, padded - size)
-        part = run(scores[start : start + size], lengths[start : start + size])
-        return i + 1, heads.write(i, part)
+    def body(i: Tensor, results: tf.TensorArray):
+        first = start[i]
+        part = run(*[x[first : first + size] for x in batched])
+        return i + 1, results.write(i, part)
 
-    _, heads = tf.while_loop(lambda i, _: i < count, body, (0, heads))
-    heads = heads.stack()
-    words = tf.shape(scores)[1] - 1
-    first = tf.reshape(heads[:-1], [-1, words])
-    last = heads[-1:, count * size - padded :]
-    return tf.concat([first, tf.reshape(last, [-1, words])], 0)[:rows]
+    _, results = tf.while_loop(lambda i, _: i < count, body, (0, results))
+    results = results.stack()
+    shape = tf.concat([[-1], tf.shape(results)[2:]], 0)
+    last = results[-1:, count * size - padded :]
+    parts = [tf.reshape(part, shape) for part in (results[:-1], last)]
+    return tf.concat(parts, 0)[:rows]
