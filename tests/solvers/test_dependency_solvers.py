@@ -174,7 +174,7 @@ class TestNonProjective:
             assert score(row, one, n) == pytest.approx(expected + 1e4)
 
     def test_long_sentences_float64(self):
-        n = 120
+        n = 250
         potentials = np.random.default_rng(0).normal(size=(1, n + 1, n + 1))
         heads = solvers.chu_liu_edmonds(potentials, single_root=False).numpy()[0]
         expected = arborescence(potentials[0])
@@ -183,9 +183,8 @@ class TestNonProjective:
 
 @pytest.mark.usefixtures("without_xla")
 class TestProjective:
-    @pytest.mark.parametrize("single_root", [True, False])
-    def test_long_sentence_equals_plain_dynamic_program(self, single_root):
-        n = 60
+    @pytest.mark.parametrize(("n", "single_root"), [(60, False), (250, True)])
+    def test_long_sentence_equals_plain_dynamic_program(self, n, single_root):
         potentials = np.random.default_rng(1).normal(size=(n + 1, n + 1))
         heads = solvers.eisner(potentials, single_root=single_root).numpy()
         assert is_tree(heads, single_root=single_root, projective=True)

@@ -69,9 +69,9 @@ def test_same_weight_as_networkx():
 @given(st.data())
 def test_any_scores_with_ties_forbidden_edges_and_lengths(data):
     vertices = 6
-    values = st.one_of(
-        st.integers(-2, 2).map(float), st.floats(-1e6, 1e6, width=32), st.just(-np.inf)
-    )
+    # TensorFlow reads subnormal numbers as 0: they tie with it.
+    floats = st.floats(-1e6, 1e6, width=32, allow_subnormal=False)
+    values = st.one_of(st.integers(-2, 2).map(float), floats, st.just(-np.inf))
     scores = np.array(data.draw(st.lists(values, min_size=15, max_size=15)), np.float32)
     length = data.draw(st.integers(0, vertices))
     with solvers.use_jit_compile(False):

@@ -19,6 +19,7 @@ import tensorflow as tf
 from tfnes.typing import Tensor
 
 _JIT_COMPILE = True
+_CHUNK_ELEMENTS = 1 << 17
 
 
 def jit_compile() -> bool:
@@ -140,6 +141,17 @@ def samples_first(samples: Tensor, axis: int) -> Tensor:
     """
     order = list(range(samples.shape.rank))
     return tf.transpose(samples, [order.pop(axis), *order])
+
+
+def chunk_of(elements: int | Tensor) -> int:
+    """Returns how many examples make a chunk, given the elements of one's table.
+
+    Tables of a chunk should stay in the second-level cache: 8 to 1024 examples, 128 if
+    the number of elements is not known while the graph is built.
+    """
+    if not isinstance(elements, int):
+        return 128
+    return min(max(_CHUNK_ELEMENTS // max(elements, 1), 8), 1024)
 
 
 def in_chunks(

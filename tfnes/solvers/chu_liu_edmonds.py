@@ -127,13 +127,14 @@ class _Field(enum.IntEnum):
 
 def _solve(scores: Tensor, lengths: Tensor, *, single_root: bool, jit: bool) -> Tensor:
     """Core: `[B, n+1, n+1]`, `[B]` -> `[B, n]` heads."""
+    del jit  # The same operations serve both.
     state = _start(scores, lengths)
     vector, matrix = tf.TensorShape([None]), tf.TensorShape([None, None])
     table, records = tf.TensorShape([None, None, None]), tf.TensorShape([None, 6, None])
     shapes = _State(table, records, matrix, matrix, *[vector] * 11)
 
     def body(step: Tensor, state: _State) -> Any:
-        return step + 1, _grow(step, state, lengths, single_root=single_root, jit=jit)
+        return step + 1, _grow(step, state, lengths, single_root=single_root)
 
     steps, state = tf.while_loop(
         lambda _, state: ~tf.reduce_all(state.done),
@@ -198,19 +199,17 @@ def _best_head(state: _State, *, single_root: bool) -> tuple[Tensor, Tensor, Ten
     return head, tf.where(state.closing, tf.zeros_like(best), best), root_used
 
 
-def _grow(
-    step: Tensor, state: _State, lengths: Tensor, *, single_root: bool, jit: bool
-) -> _State:
+def _grow(step: Tensor, state: _State, lengths: Tensor, *, single_root: bool) -> _State:
     """One step: chooses the head of the top, then pushes or merges."""
     batch, nodes = tf.shape(state.row)[0], tf.shape(state.row)[1]
     node = tf.range(nodes)
     unseen = nodes + 1
     head, best, root_used = _best_head(state, single_root=single_root)
     reduced = state.row - best[:, None]
-    rows = write(state.rows, reduced, nodes + step, jit=jit)
+    rows = write(state.rows, reduced, nodes + step)
     depth = tf.where(state.done, -1, state.depth)
     record = [head, depth, state.word, state.lower, state.first, state.under]
-    records = write(state.records, tf.stack(record), step, jit=jit)
+    records = write(state.records, tf.stack(record), step)
 
     head_order = pick(state.order, head)
     fresh, attached = head_order == unseen, head_order < state.base

@@ -37,21 +37,31 @@ def num_vertices(edges: Tensor) -> int | Tensor:
     return vertices
 
 
+def index_of(i: Tensor, j: Tensor, vertices: int | Tensor) -> Tensor:
+    """Returns where edge (i, j), in any order, stands among the `vertices`' edges."""
+    low, high = tf.minimum(i, j), tf.maximum(i, j)
+    return low * vertices - low * (low + 1) // 2 + high - low - 1
+
+
 def to_matrix(edges: Tensor) -> Tensor:
     """Returns the symmetric `[..., n, n]` of `[..., E]`; 0 on the diagonal."""
     vertices = num_vertices(edges)
-    i = tf.range(vertices)[:, None]
-    j = tf.range(vertices)[None, :]
-    low, high = tf.minimum(i, j), tf.maximum(i, j)
-    index = low * vertices - low * (low + 1) // 2 + high - low - 1
-    diagonal = i == j
+    node = tf.range(vertices)
+    diagonal = node[:, None] == node
     if isinstance(vertices, int) and vertices == 1:
         return tf.zeros_like(tf.reduce_sum(edges, -1))[..., None, None]
     if not isinstance(vertices, int):
         # A vertex alone has no edge that the diagonal could read.
         edges = tf.concat([edges, tf.zeros_like(tf.reduce_sum(edges, -1, True))], -1)
-    matrix = tf.gather(edges, tf.where(diagonal, 0, index), axis=-1)
-    return tf.where(diagonal, tf.zeros([], edges.dtype), matrix)
+    index = tf.where(diagonal, 0, index_of(node[:, None], node, vertices))
+    # A gather from one flat axis: XLA would transpose what it gathers from the last.
+    shape = tf.shape(edges)
+    rows = tf.reduce_prod(shape[:-1])
+    first = tf.reshape(tf.range(rows) * shape[-1], tf.concat([shape[:-1], [1, 1]], 0))
+    matrix = tf.gather(tf.reshape(edges, [-1]), first + index)
+    matrix = tf.where(diagonal, tf.zeros([], edges.dtype), matrix)
+    size = vertices if isinstance(vertices, int) else None
+    return tf.ensure_shape(matrix, [*edges.shape[:-1], size, size])
 
 
 def from_matrix(matrix: Tensor) -> Tensor:

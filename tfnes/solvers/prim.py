@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfnes.solvers import batching, edges
+from tfnes.solvers.tables import first_argmax_minor
 from tfnes.typing import Tensor
 
 
@@ -15,12 +16,11 @@ def maximum_spanning_tree(
 
     O(n^2) for each graph, n - 1 steps for the whole batch. -inf forbids an edge (NaN is
     read as -inf); a graph that is not connected without them gets a tree with as few
-    forbidden edges as there must be. Ties are broken the same way every time.
+    forbidden edges as there must be. Ties are broken the same way every time; subnormal scores count as 0.
 
     Args:
       log_potentials: `[..., E]`, E = n (n - 1) / 2, upper triangle row-major, float32
-      or
-        float64.
+        or float64.
       lengths: `[...]` vertices of each graph (the first ones); None: n.
 
     Returns:
@@ -49,7 +49,9 @@ def maximum_spanning_tree(
 
 @batching.compiled
 def _solve(flat: Tensor, lengths: Tensor) -> Tensor:
-    return batching.in_chunks(_tree, flat, lengths)
+    vertices = edges.num_vertices(flat)
+    chunk = batching.chunk_of(vertices * vertices)
+    return batching.in_chunks(_tree, flat, lengths, chunk=chunk)
 
 
 def _tree(flat: Tensor, lengths: Tensor) -> Tensor:
@@ -59,34 +61,34 @@ def _tree(flat: Tensor, lengths: Tensor) -> Tensor:
     # Finite scores stay above -inf, which marks the vertices of the tree; NaN to
     # lowest.
     flat = tf.where(flat > lowest, tf.minimum(flat, flat.dtype.max), lowest)
-    matrix = edges.to_matrix(flat)
-    vertices = tf.shape(matrix)[-1]
-    vertex = tf.range(vertices)
-    outside = (vertex > 0) & (vertex < lengths[:, None])
+    batch, count = tf.shape(flat)[0], tf.shape(flat)[1]
+    vertices = edges.num_vertices(flat)
+    rows = tf.reshape(edges.to_matrix(flat), [batch * vertices, vertices])
+    vertex, example = tf.range(vertices), tf.range(batch)
+    real = vertex < lengths[:, None]
     none = tf.constant(-float("inf"), flat.dtype)
 
     def body(step, best, parent):
-        new = tf.argmax(best, axis=-1, output_type=tf.int32)
-        row = tf.gather(matrix, new, axis=1, batch_dims=1)
+        _, new = first_argmax_minor(best)
+        row = tf.gather(rows, example * vertices + new)
         joined = vertex == new[:, None]
         closer = (row > best) & (best > none)
         parent = tf.where(closer & ~joined, new[:, None], parent)
         best = tf.where(closer, row, best)
         return step + 1, tf.where(joined, none, best), parent
 
-    best = tf.where(outside, matrix[:, 0], none)
-    parent = tf.zeros(tf.shape(best), tf.int32)
+    best = tf.where(real & (vertex > 0), tf.gather(rows, example * vertices), none)
     _, _, parent = tf.while_loop(
         lambda step, *_: step < vertices,
         body,
-        (tf.constant(1), best, parent),
+        (tf.constant(1), best, tf.zeros([batch, vertices], tf.int32)),
         maximum_iterations=vertices - 1,
     )
-    low, high = edges.end_points(
-        matrix.shape[-1] if matrix.shape[-1] is not None else vertices
+    # Each vertex but the first brings the edge to its parent; none is there twice.
+    edge = edges.index_of(parent[:, 1:], vertex[1:], vertices)
+    tree = tf.tensor_scatter_nd_add(
+        tf.zeros([batch * count], flat.dtype),
+        (example[:, None] * count + edge)[..., None],
+        tf.cast(real[:, 1:], flat.dtype),
     )
-    # Edge (i, j) is in the tree if one end joined it through the other.
-    down = tf.gather(parent, high, axis=1) == low
-    up = tf.gather(parent, low, axis=1) == high
-    real = high < lengths[:, None]
-    return tf.cast((down | (up & (low > 0))) & real, flat.dtype)
+    return tf.reshape(tree, [batch, count])

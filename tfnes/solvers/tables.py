@@ -1,15 +1,20 @@
 """Reading and writing tables `[row, column, batch]` inside `tf.while_loop`.
 
-Under XLA a write is a dynamic update of a slice, done in place.
+Under XLA a write of one row is done in place. Rows are written whole: the public way to
+write a part of one scatters its cells one by one there.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import tensorflow as tf
 
 from tfnes.typing import Tensor
+
+_FOLD = 32
+_NOTHING = -float("inf")
 
 
 def read(table: Tensor, row: Tensor, column: Tensor, size: Any) -> Tensor:
@@ -17,23 +22,21 @@ def read(table: Tensor, row: Tensor, column: Tensor, size: Any) -> Tensor:
     return tf.slice(table, [row, column, 0], size)
 
 
-def write(table: Tensor, value: Tensor, row: Any, *, jit: bool) -> Tensor:
+def write(table: Tensor, value: Tensor, row: Any) -> Tensor:
     """Returns `table` `[R, ...]` with `table[row] = value`."""
-    if jit:
-        start = tf.one_hot(0, table.shape.rank, row, 0, dtype=tf.int32)
-        return _update_slice(table, value[None], start)
     return tf.tensor_scatter_nd_update(table, [[row]], value[None])
 
 
-def write_block(
-    table: Tensor, value: Tensor, row: Any, column: Any, *, jit: bool
-) -> Tensor:
-    """Returns `table` `[R, C, B]` with `table[row, column : column + c] = value`."""
-    if jit:
-        return _update_slice(table, value[None], [row, column, 0])
-    columns = column + tf.range(tf.shape(value)[0])
-    cells = tf.stack([tf.fill(tf.shape(columns), row), columns], axis=-1)
-    return tf.tensor_scatter_nd_update(table, cells, value)
+def write_block(table: Tensor, value: Tensor, row: Any, column: Any) -> Tensor:
+    """Returns `table` `[R, C, B]` with `table[row, column : column + c] = value`.
+
+    The rest of the row becomes -inf.
+    """
+    columns, size = tf.shape(table)[1], tf.shape(value)[0]
+    # The block slides over a wider row: XLA needs sizes, but not places, to be fixed.
+    wide = tf.pad(value, [[columns, columns - size], [0, 0]], constant_values=_NOTHING)
+    shape = [columns, tf.shape(value)[1]]
+    return write(table, tf.slice(wide, [columns - column, 0], shape), row)
 
 
 def first_argmax(values: Tensor) -> tuple[Tensor, Tensor]:
@@ -50,36 +53,32 @@ def first_argmax(values: Tensor) -> tuple[Tensor, Tensor]:
 
 def first_argmax_minor(values: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the maximum over the last of two axes and the first index that reaches
-    it.
+    it, of values without NaN.
 
-    The reductions are of integers that are ordered as the floats are: compilers
-    vectorize them, while a maximum of floats must be taken in order.
+    Two passes, which compilers vectorize; `tf.argmax` compares pairs of value and
+    index, one after the other, and is faster on short rows only. Rows of known length
+    are folded first: the pieces may overlap, since neither pass minds repetitions.
     """
-    integer = tf.int32 if values.dtype == tf.float32 else tf.int64
-    keys = _flip_negative(tf.bitcast(values, integer))
-    best = tf.reduce_max(keys, axis=1)
+    size = values.shape[1]
+    if size is not None and size <= _FOLD:
+        index = tf.argmax(values, axis=1, output_type=tf.int32)
+        return tf.reduce_max(values, axis=1), index
+    best = tf.reduce_max(_fold(values, tf.maximum), axis=1)
     last = tf.shape(values)[1] - 1
-    index = tf.where(keys == best[:, None], tf.range(last + 1), last)
-    best = tf.bitcast(_flip_negative(best), values.dtype)
-    return best, tf.reduce_min(index, axis=1)
+    index = tf.where(values == best[:, None], tf.range(last + 1), last)
+    return best, tf.reduce_min(_fold(index, tf.minimum), axis=1)
+
+
+def _fold(values: Tensor, combine: Any) -> Tensor:
+    """`[B, C]` to `[B, 32]` whose maximum or minimum over axis 1 is the same."""
+    size = values.shape[1]
+    if size is None:
+        return values
+    starts = [*range(0, size - _FOLD, _FOLD), size - _FOLD]
+    return functools.reduce(combine, [values[:, s : s + _FOLD] for s in starts])
 
 
 def pick(table: Tensor, column: Tensor) -> Tensor:
     """Returns `table[b, column[b]]` of `[B, C]` and `[B]`."""
     rows, columns = tf.shape(table)[0], tf.shape(table)[1]
     return tf.gather(tf.reshape(table, [-1]), tf.range(rows) * columns + column)
-
-
-def _flip_negative(bits: Tensor) -> Tensor:
-    """Maps the bits of floats to integers of the same order; its own inverse."""
-    dtype = bits.dtype
-    sign = tf.bitwise.right_shift(bits, tf.constant(dtype.size * 8 - 1, dtype))
-    mask = tf.bitwise.bitwise_and(sign, tf.constant(dtype.max, dtype))
-    return tf.bitwise.bitwise_xor(bits, mask)
-
-
-def _update_slice(table: Tensor, value: Tensor, start: Any) -> Tensor:
-    # Not at the top: the module loads much that a program without XLA does not need.
-    from tensorflow.compiler.tf2xla.python import xla
-
-    return xla.dynamic_update_slice(table, value, tf.convert_to_tensor(start))
