@@ -16,7 +16,8 @@ def maximum_spanning_tree(
 
     O(n^2) for each graph, n - 1 steps for the whole batch. -inf forbids an edge (NaN is
     read as -inf); a graph that is not connected without them gets a tree with as few
-    forbidden edges as there must be. Ties are broken the same way every time; subnormal scores count as 0.
+    forbidden edges as there must be. Ties are broken the same way every time; subnormal
+    scores count as 0.
 
     Args:
       log_potentials: `[..., E]`, E = n (n - 1) / 2, upper triangle row-major, float32
