@@ -136,7 +136,7 @@ def _fill(scores: Tensor, *, jit: bool) -> Chart:
     by_end = tf.fill([nodes + margin, nodes + margin, batch], nothing)
     zeros = tf.zeros([nodes, batch], scores.dtype)
     one_node = write(empty, zeros, 0)
-    one_node_by_end = write_block(by_end, zeros, nodes - 1, 0)
+    one_node_by_end = write_block(by_end, zeros, nodes - 1, 0, jit=jit)
     chart = Chart(
         right=one_node,
         left=one_node,
@@ -159,7 +159,7 @@ def _fill(scores: Tensor, *, jit: bool) -> Chart:
             if not jit:
                 starts, splits = nodes - width, width
             return width + 1, _fill_width(
-                chart, width, starts, splits, from_left, from_right
+                chart, width, starts, splits, from_left, from_right, jit=jit
             )
 
         _, chart = tf.while_loop(
@@ -179,6 +179,8 @@ def _fill_width(
     splits: Tensor,
     from_left: Tensor,
     from_right: Tensor,
+    *,
+    jit: bool,
 ) -> Chart:
     """Fills the spans of one width: at most `starts` of at most `splits` splits."""
     nodes, batch = tf.shape(chart.right)[0], tf.shape(chart.right)[2]
@@ -191,8 +193,10 @@ def _fill_width(
     right_arc = inner + tf.slice(from_left, [0, width, 0], arcs)[:, 0]
     left_arc = inner + tf.slice(from_right, [0, width, 0], arcs)[:, 0]
     chart = chart._replace(
-        right_arc=write_block(chart.right_arc, right_arc, width, 0),
-        left_arc_by_end=write_block(chart.left_arc_by_end, left_arc, row, width),
+        right_arc=write_block(chart.right_arc, right_arc, width, 0, jit=jit),
+        left_arc_by_end=write_block(
+            chart.left_arc_by_end, left_arc, row, width, jit=jit
+        ),
     )
     right, right_split = first_argmax(
         chart.right_arc[1 : splits + 1, :starts]
@@ -204,10 +208,10 @@ def _fill_width(
     pad = [[0, nodes - starts], [0, 0]]
     best = [tf.pad(split, pad) for split in (right_split, left_split, inner_split)]
     return chart._replace(
-        right=write_block(chart.right, right, width, 0),
-        right_by_end=write_block(chart.right_by_end, right, row, width),
-        left=write_block(chart.left, left, width, 0),
-        left_by_end=write_block(chart.left_by_end, left, row, width),
+        right=write_block(chart.right, right, width, 0, jit=jit),
+        right_by_end=write_block(chart.right_by_end, right, row, width, jit=jit),
+        left=write_block(chart.left, left, width, 0, jit=jit),
+        left_by_end=write_block(chart.left_by_end, left, row, width, jit=jit),
         splits=write(chart.splits, tf.concat(best, 0), width),
     )
 

@@ -1,7 +1,8 @@
 """Reading and writing tables `[row, column, batch]` inside `tf.while_loop`.
 
-Under XLA a write of one row is done in place. Rows are written whole: the public way to
-write a part of one scatters its cells one by one there.
+Under XLA a write is a dynamic update of a slice, done in place. Whole rows are written
+by a public operation. Blocks take one of TensorFlow's internal module under XLA: the
+public way, which writes the whole row, took 6 % more for Eisner at n = 25.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import tensorflow as tf
 from tfnes.typing import Tensor
 
 _FOLD = 32
-_NOTHING = -float("inf")
 
 
 def read(table: Tensor, row: Tensor, column: Tensor, size: Any) -> Tensor:
@@ -27,16 +27,15 @@ def write(table: Tensor, value: Tensor, row: Any) -> Tensor:
     return tf.tensor_scatter_nd_update(table, [[row]], value[None])
 
 
-def write_block(table: Tensor, value: Tensor, row: Any, column: Any) -> Tensor:
-    """Returns `table` `[R, C, B]` with `table[row, column : column + c] = value`.
-
-    The rest of the row becomes -inf.
-    """
-    columns, size = tf.shape(table)[1], tf.shape(value)[0]
-    # The block slides over a wider row: XLA needs sizes, but not places, to be fixed.
-    wide = tf.pad(value, [[columns, columns - size], [0, 0]], constant_values=_NOTHING)
-    shape = [columns, tf.shape(value)[1]]
-    return write(table, tf.slice(wide, [columns - column, 0], shape), row)
+def write_block(
+    table: Tensor, value: Tensor, row: Any, column: Any, *, jit: bool
+) -> Tensor:
+    """Returns `table` `[R, C, B]` with `table[row, column : column + c] = value`."""
+    if jit:
+        return _update_slice(table, value[None], [row, column, 0])
+    columns = column + tf.range(tf.shape(value)[0])
+    cells = tf.stack([tf.fill(tf.shape(columns), row), columns], axis=-1)
+    return tf.tensor_scatter_nd_update(table, cells, value)
 
 
 def first_argmax(values: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,3 +81,10 @@ def pick(table: Tensor, column: Tensor) -> Tensor:
     """Returns `table[b, column[b]]` of `[B, C]` and `[B]`."""
     rows, columns = tf.shape(table)[0], tf.shape(table)[1]
     return tf.gather(tf.reshape(table, [-1]), tf.range(rows) * columns + column)
+
+
+def _update_slice(table: Tensor, value: Tensor, start: Any) -> Tensor:
+    # Not at the top: the module loads much that a program without XLA does not need.
+    from tensorflow.compiler.tf2xla.python import xla
+
+    return xla.dynamic_update_slice(table, value, tf.convert_to_tensor(start))
