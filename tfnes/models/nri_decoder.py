@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfnes.registration import register
+from tfnes.solvers import batching
 from tfnes.typing import Tensor
 
 _CHUNK_FLOATS = 2**22
@@ -99,7 +100,9 @@ class InteractionDecoder(keras.layers.Layer):
             )
 
         static_size = positions.shape[0]
-        if static_size is not None and static_size <= block:
+        if batching.static_shapes() or (
+            static_size is not None and static_size <= block
+        ):
             return errors(slice(None))
         size = tf.shape(positions)[0]
         results = tf.TensorArray(

@@ -20,7 +20,6 @@ from tfnes.models.parser_encoder import ParserEncoder
 from tfnes.models.parser_inputs import (
     GroupParts,
     SentenceInputs,
-    distinct_words,
     drop_rates,
     drop_words,
     dropout_masks,
@@ -29,10 +28,12 @@ from tfnes.models.parser_inputs import (
     parts_spec,
     sentence_inputs,
     universal_relations,
+    used_words,
 )
 from tfnes.models.parser_losses import arc_loss, real_heads, relation_loss
 from tfnes.models.structured_vae import StructuredVAE
 from tfnes.registration import register
+from tfnes.solvers import batching
 from tfnes.structures.structure import Structure
 from tfnes.typing import Batch, ELBOTerms, Seed, Tensor
 
@@ -208,7 +209,7 @@ class Parser(StructuredVAE):
         return [v for v in self.trainable_variables if id(v) not in labels]
 
     def touched_rows(self, batch: Batch) -> list[tuple[keras.Variable, Tensor]]:
-        return [(self.encoder.embedding, distinct_words(batch))]
+        return [(self.encoder.embedding, used_words(batch))]
 
     # Encoder and decoder -----------------------------------------------------------
 
@@ -291,7 +292,7 @@ class Parser(StructuredVAE):
         log_potentials, latent, *features = map_row_groups(
             step,
             batch["lengths"],
-            max_length=tf.shape(batch["words"])[1],
+            max_length=batching.dimension(batch["words"], 1),
             outputs=[flat, flat, *self.decoder.features_spec(nodes.dtype)],
         )
         # Padded in loops of their own, which do not run where only the loss is used.
@@ -350,7 +351,9 @@ class Parser(StructuredVAE):
         inputs = sentence_inputs(batch)
         nodes = self._nodes(inputs)
         scores = self.encoder.scores_by_group(inputs, nodes)
-        batch_size, max_length = tf.unstack(tf.shape(batch["words"]))
+        batch_size, max_length = (
+            batching.dimension(batch["words"], axis) for axis in (0, 1)
+        )
         (latent,) = map_row_groups(
             lambda group: [
                 pad_parts(

@@ -18,6 +18,7 @@ from tfnes.models.layers import (
 from tfnes.models.parser_inputs import SentenceInputs, pad_parts, parts_spec
 from tfnes.models.rows import example_rows
 from tfnes.registration import register
+from tfnes.solvers import batching
 from tfnes.typing import Tensor
 
 
@@ -148,7 +149,9 @@ class ParserEncoder(keras.layers.Layer):
         self, inputs: SentenceInputs, nodes: Tensor, *, lengths: Tensor
     ) -> Tensor:
         """Returns the arc scores, `[B, L + 1, L + 1]`, 0 in padding."""
-        batch_size, num_nodes = tf.unstack(tf.shape(inputs.layout.index))
+        batch_size, num_nodes = (
+            batching.dimension(inputs.layout.index, axis) for axis in (0, 1)
+        )
         scores = self.scores_by_group(inputs, nodes)
         (padded,) = map_row_groups(
             lambda group: [pad_parts(scores(group), num_nodes)],

@@ -15,6 +15,7 @@ from tfnes.models.layers import (
     map_row_groups,
     pack_lengths,
 )
+from tfnes.solvers import batching
 from tfnes.structures.structure import Structure
 from tfnes.typing import Batch, Seed, Tensor
 
@@ -27,7 +28,8 @@ class SentenceInputs(NamedTuple):
 
     Attributes:
       layout: of the nodes: the root, then the words.
-      words: `[R]` int32, the distinct words of the batch.
+      words: `[R]` int32, the distinct words of the batch; where shapes must be static,
+        all words as they stand.
       external: `[R]` int32, their indices in the external vocabulary; None without.
       places: `[P]` int32, the distinct word of each packed node.
     """
@@ -45,12 +47,15 @@ def sentence_inputs(batch: Batch) -> SentenceInputs:
     least one sentence must have a word.
     """
     words = with_root(batch["words"])
-    layout = pack_lengths(node_counts(batch["lengths"]), tf.shape(words)[1])
-    words = layout.pack(words)
-    if "external" not in batch:
+    layout = pack_lengths(node_counts(batch["lengths"]), batching.dimension(words, 1))
+    words, external = layout.pack(words), None
+    if "external" in batch:
+        external = layout.pack(with_root(batch["external"]))
+    if batching.static_shapes():
+        return SentenceInputs(layout, words, external, tf.range(layout.size))
+    if external is None:
         distinct, places = tf.unique(words)
         return SentenceInputs(layout, distinct, None, places)
-    external = layout.pack(with_root(batch["external"]))
     # A word as written decides on both indices; the pair is one 64-bit key.
     base = tf.constant(2**32, tf.int64)
     key = tf.cast(words, tf.int64) * base + tf.cast(external, tf.int64)
@@ -89,7 +94,7 @@ class GroupParts(NamedTuple):
         values, sizes = map_row_groups(
             draw,
             batch["lengths"],
-            max_length=tf.shape(batch["words"])[1],
+            max_length=batching.dimension(batch["words"], 1),
             outputs=[tf.TensorSpec([None], dtype), tf.TensorSpec([None], tf.int32)],
         )
         return cls(values, tf.cumsum(sizes, exclusive=True))
@@ -97,13 +102,17 @@ class GroupParts(NamedTuple):
     def of(self, group: RowGroup) -> Tensor:
         """Returns the parts of a group, `[rows, size + 1, size + 1]`."""
         shape = tf.stack([group.rows, group.size + 1, group.size + 1])
+        if batching.static_shapes():
+            return tf.reshape(self.values, shape)
         start = self.starts[group.number]
         values = self.values[start : start + tf.reduce_prod(shape)]
         return tf.reshape(values, shape)
 
     def padded(self, batch: Batch) -> Tensor:
         """Returns the parts of all examples, `[B, L + 1, L + 1]`, 0 in padding."""
-        batch_size, max_length = tf.unstack(tf.shape(batch["words"]))
+        batch_size, max_length = (
+            batching.dimension(batch["words"], axis) for axis in (0, 1)
+        )
         (parts,) = map_row_groups(
             lambda group: [pad_parts(self.of(group), max_length + 1)],
             batch["lengths"],
@@ -134,11 +143,11 @@ def node_counts(lengths: Tensor) -> Tensor:
     return tf.where(lengths > 0, lengths + 1, 0)
 
 
-def distinct_words(batch: Batch) -> Tensor:
-    """Returns the indices of all words of `batch`, and of the root, each once."""
+def used_words(batch: Batch) -> Tensor:
+    """Returns the indices of all words of `batch`, and of the root, `[B, L + 1]`."""
     nodes = with_root(batch["words"])
     inside = tf.sequence_mask(node_counts(batch["lengths"]), tf.shape(nodes)[1])
-    return tf.unique(tf.boolean_mask(nodes, inside))[0]
+    return tf.where(inside, nodes, ROOT)
 
 
 def example_index(batch: Batch) -> Tensor:

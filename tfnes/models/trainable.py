@@ -12,7 +12,7 @@ from tfnes import random
 from tfnes.models import replication
 from tfnes.models.progress import Progress
 from tfnes.models.update import apply_update
-from tfnes.typing import Batch, Seed, Tensor
+from tfnes.typing import Batch, GradientEstimate, Seed, Tensor
 
 if TYPE_CHECKING:
     from tfnes.estimators.estimator import GradientEstimator
@@ -207,19 +207,11 @@ class TrainableModel(keras.Model):
         )
 
     def train_step(self, data: Batch) -> dict[str, Tensor]:
-        """One update: estimate the gradient, apply it, count."""
+        """One update, and what is shown of it."""
         batch = self.features(data)
         self._ensure_built(batch)
-        seed = random.fold_in(random.make_seed(self.seed), self.step)
-        estimate = self.estimator.estimate(self, batch, seed=seed)
+        estimate = self.update_step(batch, seed=random.make_seed(self.seed))
         weight = tf.reduce_sum(self.example_weights(batch))
-        apply_update(
-            self.optimizer,
-            estimate,
-            weight=weight,
-            reduced=self.estimator.gathers_replicas,
-        )
-        self.step.assign_add(1)
         progress = self._progress
         progress.update(self.loss_name, estimate.loss, weight)
         # An update counts once, on however many replicas, so that a run may go on with
@@ -229,6 +221,30 @@ class TrainableModel(keras.Model):
             progress.update(name, value, share)
         progress.names["train"] = [self.loss_name, *estimate.metrics]
         return _logs(progress.results("train"))
+
+    def update_step(self, batch: Batch, *, seed: Seed) -> GradientEstimate:
+        """One update: estimates the gradient, applies it, counts.
+
+        A function of the batch, the seed and the variables, and of nothing else;
+        `tfnes.export_step` saves it as that.
+
+        Args:
+          batch: named tensors, example axis first.
+          seed: `[2]` int32 key of the run; `step` is folded in here.
+
+        Returns:
+          The estimate that was applied.
+        """
+        seed = random.fold_in(seed, self.step)
+        estimate = self.estimator.estimate(self, batch, seed=seed)
+        apply_update(
+            self.optimizer,
+            estimate,
+            weight=tf.reduce_sum(self.example_weights(batch)),
+            reduced=self.estimator.gathers_replicas,
+        )
+        self.step.assign_add(1)
+        return estimate
 
     def test_step(self, data: Batch) -> dict[str, Tensor]:
         """The mean test losses, and the compiled metrics on the prediction."""

@@ -20,6 +20,7 @@ from tfnes.typing import Tensor
 
 _JIT_COMPILE = True
 _CHUNK_ELEMENTS = 1 << 17
+_STATIC_SHAPES = False
 
 
 def jit_compile() -> bool:
@@ -49,6 +50,35 @@ def use_jit_compile(enabled: bool) -> Iterator[None]:
         yield
     finally:
         _JIT_COMPILE = before
+
+
+def static_shapes() -> bool:
+    """Returns whether shapes may depend on shapes alone (see `use_static_shapes`)."""
+    return _STATIC_SHAPES
+
+
+@contextlib.contextmanager
+def use_static_shapes() -> Iterator[None]:
+    """Lets no shape depend on values, in all that is traced inside.
+
+    So that XLA can compile a whole graph, not only the solvers in it. By default
+    padding is cut out, and equal rows are looked up once: both make shapes that depend
+    on the data. Inside this scope padding is kept and masked. Results are the same, at
+    the cost of computing the padding; the shapes of what is given must be known.
+    """
+    global _STATIC_SHAPES
+    before = _STATIC_SHAPES
+    _STATIC_SHAPES = True
+    try:
+        yield
+    finally:
+        _STATIC_SHAPES = before
+
+
+def dimension(tensor: Tensor, axis: int) -> int | Tensor:
+    """Returns the extent of an axis, as an int where it is known."""
+    extent = tensor.shape[axis]
+    return tf.shape(tensor)[axis] if extent is None else extent
 
 
 def compiled(core: Callable[..., Any]) -> Callable[..., Any]:

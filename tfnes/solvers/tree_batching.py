@@ -92,7 +92,7 @@ def _runner(core: Core, *, chunk: int, dtype: tf.DType, **constants: Any) -> Cor
     if tf.config.list_logical_devices("GPU"):
         chunk = _ACCELERATOR_CHUNK
     settings = (core, jit, chunk, dtype, tuple(sorted(constants.items())))
-    if tf.executing_eagerly():
+    if tf.executing_eagerly() and not batching.static_shapes():
         return _graph(*settings)
     return functools.partial(_solve_flat, *settings)
 
@@ -120,7 +120,7 @@ def _solve_flat(
         step = _WORDS_STEP if jit else 1
         batched = [_pad_words(x, step) if x.shape.rank == 3 else x for x in batched]
     run = _compiled(core, jit, constants)
-    if rows is not None and 0 < rows <= chunk:
+    if batching.static_shapes() or (rows is not None and 0 < rows <= chunk):
         return run(*batched)
     return _run_chunks(run, batched, chunk, dtype)
 

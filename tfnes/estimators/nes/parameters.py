@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfnes.solvers import batching
 from tfnes.typing import Tensor, TensorLike
 
 # Slices that start on a multiple of 64 bytes share memory with the vector.
@@ -23,7 +24,9 @@ class FlatParameters:
     """The layout of some variables in one vector, for one batch.
 
     Dense variables come first, each padded to a multiple of 16 entries; then the
-    touched rows of the tables. Noise on padding acts on nothing.
+    touched rows of the tables, in order of first appearance. Noise on padding acts on
+    nothing. Where shapes must be static (`tfnes.solvers.batching.use_static_shapes`),
+    there are as many rows of a table as ids: the touched ones, then padding.
 
     Args:
       variables: the variables to perturb.
@@ -44,11 +47,12 @@ class FlatParameters:
             if id(table) in known:
                 ids.setdefault(id(table), []).append(tf.reshape(rows, [-1]))
         self._dense = [v for v in self.variables if id(v) not in ids]
-        self.touched = [
-            (v, tf.unique(tf.concat(ids[id(v)], 0))[0])
+        self._rows = [
+            _TouchedRows(v, tf.concat(ids[id(v)], 0))
             for v in self.variables
             if id(v) in ids
         ]
+        self.touched = [(rows.table, rows.ids) for rows in self._rows]
         self._offsets = []
         self.num_dense = 0
         for variable in self._dense:
@@ -58,10 +62,7 @@ class FlatParameters:
     @property
     def size(self) -> int | Tensor:
         """Length of the vector; a Python int where there are no tables."""
-        size = self.num_dense
-        for table, ids in self.touched:
-            size += tf.size(ids) * (_size(table) // table.shape[0])
-        return size
+        return self.num_dense + sum(rows.size for rows in self._rows)
 
     def values(self) -> Tensor:
         """Returns the current values as one vector."""
@@ -87,16 +88,15 @@ class FlatParameters:
         for variable in self._dense:
             size = -(-_size(variable) // _ALIGNMENT) * _ALIGNMENT
             pieces.append(tf.fill([size], number_of[id(variable)]))
-        for table, ids in self.touched:
-            size = tf.size(ids) * (_size(table) // table.shape[0])
-            pieces.append(tf.fill([size], number_of[id(table)]))
+        for rows in self._rows:
+            pieces.append(tf.fill([rows.size], number_of[id(rows.table)]))
         return tf.concat([tf.cast(piece, self.dtype) for piece in pieces], 0)
 
     def pieces(self, flat: Tensor) -> list[Tensor]:
         """Returns what of a vector belongs to each variable; touched rows of tables."""
         found = {id(variable): value for variable, value in self._split_dense(flat)}
-        for table, _, rows in self._split_tables(flat):
-            found[id(table)] = rows
+        for rows, values in self._split_tables(flat):
+            found[id(rows.table)] = values
         return [found[id(variable)] for variable in self.variables]
 
     def compact(self, flat: Tensor) -> Tensor:
@@ -121,18 +121,17 @@ class FlatParameters:
     def assignments(self, flat: Tensor) -> list[tuple[keras.Variable, Tensor]]:
         """Returns `(variable, value)` pairs for `keras.StatelessScope`."""
         pairs = self._split_dense(flat)
-        for table, ids, rows in self._split_tables(flat):
-            value = tf.tensor_scatter_nd_update(
-                tf.convert_to_tensor(table), ids[:, None], rows
-            )
-            pairs.append((table, value))
+        for rows, values in self._split_tables(flat):
+            old = tf.convert_to_tensor(rows.table)
+            pairs.append((rows.table, rows.put(values, old)))
         return pairs
 
     def gradients(self, flat: Tensor) -> list[Tensor]:
         """Returns one dense gradient for each variable; 0 in rows not touched."""
         found = {id(variable): value for variable, value in self._split_dense(flat)}
-        for table, ids, rows in self._split_tables(flat):
-            found[id(table)] = tf.scatter_nd(ids[:, None], rows, table.shape)
+        for rows, values in self._split_tables(flat):
+            none = tf.zeros(rows.table.shape, values.dtype)
+            found[id(rows.table)] = rows.put(values, none)
         return [found[id(variable)] for variable in self.variables]
 
     def _split_dense(self, flat: Tensor) -> list[tuple[keras.Variable, Tensor]]:
@@ -143,19 +142,70 @@ class FlatParameters:
             pairs.append((variable, value))
         return pairs
 
-    def _split_tables(
-        self, flat: Tensor
-    ) -> list[tuple[keras.Variable, Tensor, Tensor]]:
+    def _split_tables(self, flat: Tensor) -> list[tuple[_TouchedRows, Tensor]]:
         result = []
         offset = self.num_dense
-        for table, ids in self.touched:
-            size = tf.size(ids) * (_size(table) // table.shape[0])
-            piece = tf.slice(flat, [offset], [size])
-            rows = tf.reshape(piece, tf.concat([[-1], table.shape[1:]], 0))
-            rows = tf.ensure_shape(rows, [None, *table.shape[1:]])
-            result.append((table, ids, tf.cast(rows, table.dtype)))
-            offset += size
+        for rows in self._rows:
+            shape = rows.table.shape[1:]
+            values = tf.slice(flat, [offset], [rows.size])
+            values = tf.reshape(values, tf.concat([[-1], shape], 0))
+            values = tf.ensure_shape(values, [rows.ids.shape[0], *shape])
+            result.append((rows, tf.cast(values, rows.table.dtype)))
+            offset += rows.size
         return result
+
+
+class _TouchedRows:
+    """The rows of a table that a batch touches, each once.
+
+    Args:
+      table: `[V, ...]`.
+      ids: `[n]`, repeats allowed.
+    """
+
+    def __init__(self, table: keras.Variable, ids: Tensor):
+        self.table = table
+        self._places = None
+        if batching.static_shapes():
+            self.ids, self._places = _distinct(ids, table.shape[0])
+        else:
+            self.ids = tf.unique(ids)[0]
+
+    @property
+    def size(self) -> int | Tensor:
+        """Numbers in these rows."""
+        row_size = _size(self.table) // self.table.shape[0]
+        return batching.dimension(self.ids, 0) * row_size
+
+    def put(self, values: Tensor, into: Tensor) -> Tensor:
+        """Returns `into` `[V, ...]` with these rows replaced by `values`."""
+        if self._places is None:
+            return tf.tensor_scatter_nd_update(into, self.ids[:, None], values)
+        touched = tf.reshape(self._places >= 0, [-1] + [1] * (into.shape.rank - 1))
+        return tf.where(touched, tf.gather(values, tf.maximum(self._places, 0)), into)
+
+
+def _distinct(ids: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
+    """Returns distinct ids in order of first appearance, in a shape that is static.
+
+    Args:
+      ids: `[n]`.
+      num_rows: V, more than each of `ids`.
+
+    Returns:
+      `[n]`, the distinct ids, then the first one again and again; and `[V]` int32, the
+      place of each row of the table among them, -1 where it has none.
+    """
+    size = ids.shape[0]
+    position = tf.range(size)
+    first = tf.math.unsorted_segment_min(position, ids, num_rows)
+    is_first = tf.gather(first, ids) == position
+    rank = tf.cumsum(tf.cast(is_first, tf.int32)) - 1
+    # A negative segment is left out.
+    distinct = tf.math.unsorted_segment_sum(ids, tf.where(is_first, rank, -1), size)
+    distinct = tf.where(position <= rank[-1], distinct, ids[0])
+    place = tf.gather(rank, tf.minimum(first, size - 1))
+    return distinct, tf.where(first < size, place, -1)
 
 
 def _size(variable: keras.Variable) -> int:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfnes.models.layers.initializers import LSTMBias, StackedGlorot
 from tfnes.models.layers.packing import PackedLayout
 from tfnes.registration import register
+from tfnes.solvers import batching
 from tfnes.typing import Tensor
 
 
@@ -87,7 +88,10 @@ class PackedLSTM(keras.layers.Layer):
         recurrent = tf.unstack(
             tf.convert_to_tensor(self.recurrent_kernel), num=self.directions
         )
-        states = _recur(gates, recurrent, layout.counts)
+        if batching.static_shapes():
+            states = _recur_all_rows(gates, recurrent, *layout.index.shape)
+        else:
+            states = _recur(gates, recurrent, layout.counts)
         if self.bidirectional:
             states[1] = tf.gather(states[1], layout.reverse)
         return tf.concat(states, axis=1)
@@ -137,6 +141,45 @@ def _recur(gates: list[Tensor], kernels: list[Tensor], counts: Tensor) -> list[T
         return hidden, gradient
 
     return list(recur(*gates, *kernels))
+
+
+def _recur_all_rows(
+    gates: list[Tensor], kernels: list[Tensor], rows: int, steps: int
+) -> list[Tensor]:
+    """`_recur` on tokens that keep their padding: all rows run for all times."""
+    units = kernels[0].shape[0]
+    dtype = gates[0].dtype
+    frames = [tf.reshape(z, [steps, rows, 4 * units]) for z in gates]
+    zeros = [tf.zeros([rows, units], dtype) for _ in gates]
+
+    def body(t, hidden, cells, written):
+        states = [
+            _cell(z[t] + tf.matmul(h, kernel), c)
+            for z, kernel, h, c in zip(frames, kernels, hidden, cells, strict=True)
+        ]
+        hidden, cells = map(list, zip(*states, strict=True))
+        written = [w.write(t, h) for w, h in zip(written, hidden, strict=True)]
+        return t + 1, hidden, cells, written
+
+    _, _, _, written = tf.while_loop(
+        lambda t, *_: t < steps,
+        body,
+        (
+            tf.constant(0),
+            zeros,
+            zeros,
+            [tf.TensorArray(dtype, steps, element_shape=[rows, units]) for _ in gates],
+        ),
+        maximum_iterations=steps,
+    )
+    return [tf.reshape(array.stack(), [-1, units]) for array in written]
+
+
+def _cell(z: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the next hidden state and cell of gates before their nonlinearity."""
+    i, f, g, o = tf.split(z, 4, axis=1)
+    c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(g)
+    return tf.sigmoid(o) * tf.tanh(c), c
 
 
 class GateNoise(NamedTuple):
@@ -211,9 +254,9 @@ def _forward(gates, kernels, starts: Tensor, ends: Tensor, noises=(None, None)):
             z = z[start:end] + tf.matmul(h[:n], kernel)
             if noise is not None:
                 z += noise.at(slice(start, end), h[:n])
-            i, f, g, o = tf.split(z, 4, axis=1)
-            new_cells.append(tf.sigmoid(f) * c[:n] + tf.sigmoid(i) * tf.tanh(g))
-            new_hidden.append(tf.sigmoid(o) * tf.tanh(new_cells[-1]))
+            h, c = _cell(z, c[:n])
+            new_hidden.append(h)
+            new_cells.append(c)
         values = new_hidden + new_cells
         written = [w.write(t, v) for w, v in zip(written, values, strict=True)]
         return t + 1, new_hidden, new_cells, written

@@ -9,13 +9,19 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
+from tfnes.solvers import batching
 from tfnes.typing import Tensor
 
 
 class PackedLayout(NamedTuple):
     """Where the tokens of a padded `[B, T]` batch lie in the packed `[P]` order.
+
+    Where shapes must be static (`tfnes.solvers.batching.use_static_shapes`), padding
+    has packed places too, P = T B in the order of times and then rows: each sentence's
+    tokens come before its padding, in both directions, and `index` leaves padding out.
 
     Attributes:
       rows: `[P]` int32, the example of each packed token.
@@ -65,6 +71,8 @@ def pack_lengths(lengths: Tensor, max_length: int | Tensor) -> PackedLayout:
         >>> layout.rows.numpy().tolist(), layout.times.numpy().tolist()
         ([1, 0, 1, 0, 1], [0, 0, 1, 1, 2])
     """
+    if batching.static_shapes():
+        return _keep_padding(lengths, max_length)
     batch = tf.shape(lengths)[0]
     order = tf.argsort(lengths, direction="DESCENDING", stable=True)
     running = tf.gather(lengths, order)[None, :] > tf.range(max_length)[:, None]
@@ -83,4 +91,20 @@ def pack_lengths(lengths: Tensor, max_length: int | Tensor) -> PackedLayout:
         reverse=tf.gather_nd(index, tf.stack([rows, mirrored], axis=1)) - 1,
         counts=tf.reduce_sum(tf.cast(running, tf.int32), axis=1),
         index=index,
+    )
+
+
+def _keep_padding(lengths: Tensor, max_length: int) -> PackedLayout:
+    """Returns a layout in which every cell of the batch has a place."""
+    batch = lengths.shape[0]
+    places = np.arange(max_length * batch, dtype=np.int32).reshape(max_length, batch)
+    times, rows = (axis.astype(np.int32) for axis in np.indices(places.shape))
+    running = times < lengths
+    mirrored = tf.where(running, lengths - 1 - times, times) * batch + rows
+    return PackedLayout(
+        rows=tf.constant(rows.reshape(-1)),
+        times=tf.constant(times.reshape(-1)),
+        reverse=tf.reshape(mirrored, [-1]),
+        counts=tf.fill([max_length], batch),
+        index=tf.transpose(tf.where(running, places + 1, 0)),
     )

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfnes.solvers import batching
 from tfnes.typing import Tensor
 
 MULTIPLE = 8
@@ -65,6 +66,9 @@ def map_row_groups(
 ) -> tuple[Tensor, ...]:
     """Calls `function(group)` on all groups of rows; returns its joined results.
 
+    Where shapes must be static (`tfnes.solvers.batching.use_static_shapes`) all rows
+    are one group, trimmed to `max_length`.
+
     Args:
       function: returns a list of tensors.
       lengths: `[B]` int32; right in any order, fast in decreasing order.
@@ -74,6 +78,8 @@ def map_row_groups(
     Returns:
       One tensor for each of the function's, joined along the first axis in row order.
     """
+    if batching.static_shapes():
+        return tuple(function(RowGroup(0, 0, lengths.shape[0], max_length)))
     batch = tf.shape(lengths)[0]
     padded = tf.pad(lengths, [[0, _MAX_ROWS]])
 

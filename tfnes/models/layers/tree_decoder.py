@@ -12,6 +12,7 @@ from tfnes.models.layers.packed_lstm import PackedLSTM
 from tfnes.models.layers.packing import pack_lengths, with_padding_row
 from tfnes.models.layers.row_groups import RowGroup, map_row_groups
 from tfnes.registration import register
+from tfnes.solvers import batching
 from tfnes.typing import Tensor
 
 _CHUNK = 128
@@ -99,7 +100,7 @@ class TreeDecoder(keras.layers.Layer):
           lengths: `[B]` int32.
           table: `[vocabulary_size, in]`, the words' vectors; <root> is row 1.
         """
-        layout = pack_lengths(lengths, tf.shape(words)[1])
+        layout = pack_lengths(lengths, batching.dimension(words, 1))
         nodes = tf.pad(words, [[0, 0], [1, 0]], constant_values=1)
         hidden = self.lstm(tf.gather(table, layout.pack(nodes)), layout)
         roles = tf.matmul(hidden, self.roles_kernel)
@@ -118,6 +119,8 @@ class TreeDecoder(keras.layers.Layer):
         About two in five nodes of a tree have no arc to a node before them. What they
         predict with does not depend on the tree.
         """
+        if batching.static_shapes():
+            return states  # All nodes are computed anyway.
         features = tf.tanh(states.current[1:])
         return states._replace(alone=self._log_probability(features, states.targets))
 
@@ -133,7 +136,8 @@ class TreeDecoder(keras.layers.Layer):
 
         Returns:
           The features row after row, without padding and nodes whose prediction is in
-          `states.alone`; and the places of the nodes, `[T']` int32.
+          `states.alone`; and the places of the nodes, `[T']` int32. Where shapes must
+          be static padding is among them, with the place -1.
         """
         index = group.take(states.index)[:, : group.size]
         arcs = latent[:, : group.size, : group.size]
@@ -147,6 +151,8 @@ class TreeDecoder(keras.layers.Layer):
             )
             + tf.matmul(lower - diagonal, tf.gather(states.as_modifier, index))
         )
+        if batching.static_shapes():
+            return [tf.reshape(hidden, [-1, self.units]), tf.reshape(index, [-1]) - 1]
         used = index > 0
         if states.alone is not None:
             has_head = tf.reduce_any(upper != diagonal, axis=1)
@@ -164,8 +170,15 @@ class TreeDecoder(keras.layers.Layer):
           features: `[T, units]`, of all sentences; see `features`.
           places: `[T]` int32, their nodes.
         """
-        values = self._log_probability(features, tf.gather(states.targets, places))
         rows = states.rows
+        if batching.static_shapes():
+            padding, places = places < 0, tf.maximum(places, 0)
+            values = self._log_probability(features, tf.gather(states.targets, places))
+            # The sum leaves out what is of no row.
+            rows = tf.where(padding, -1, tf.gather(rows, places))
+            total = tf.math.unsorted_segment_sum(values, rows, tf.size(states.lengths))
+            return total / tf.cast(tf.maximum(states.lengths, 1), total.dtype)
+        values = self._log_probability(features, tf.gather(states.targets, places))
         if states.alone is None:
             rows = tf.gather(rows, places)
         else:
@@ -197,7 +210,7 @@ class TreeDecoder(keras.layers.Layer):
         features, places = map_row_groups(
             lambda group: self.features(states, group, group.take(latent)),
             states.lengths,
-            max_length=tf.shape(states.index)[1],
+            max_length=batching.dimension(states.index, 1),
             outputs=self.features_spec(latent.dtype),
         )
         return self.mean_log_probability(states, features, places)
@@ -217,6 +230,8 @@ class TreeDecoder(keras.layers.Layer):
 
 def _map_chunks(function, features: Tensor, targets: Tensor) -> Tensor:
     """Applies `function` to slices of tokens whose logits fit into cache."""
+    if batching.static_shapes():
+        return function(features, targets)
     size = tf.shape(targets)[0]
     chunks = tf.maximum(-(-size // _CHUNK), 1)
     results = tf.TensorArray(

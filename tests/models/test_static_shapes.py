@@ -1,0 +1,92 @@
+"""Shapes that depend on no value (for XLA) change no number."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfnes
+from tfnes.datasets import DemoTreebank
+from tfnes.estimators import NES
+from tfnes.models.layers import pack_lengths
+from tfnes.solvers import batching
+from tfnes.structures import DependencyTree
+
+
+@pytest.fixture(autouse=True)
+def no_xla(without_xla):
+    """Nothing to compile, the same results."""
+
+
+def parser(data, *, projective, **settings):
+    keras.utils.set_random_seed(0)
+    model = tfnes.models.Parser(
+        DependencyTree(projective=projective),
+        **{
+            "embedding_size": 4,
+            "hidden_size": 3,
+            "num_layers": 2,
+            "scorer_size": 3,
+            "decoder_size": 5,
+            **settings,
+        },
+    )
+    model.adapt(data)
+    return model
+
+
+@pytest.mark.parametrize("vectors", [True, False])
+def test_the_update_of_a_parser_is_the_same(vectors):
+    data = DemoTreebank(
+        source_train=12,
+        source_dev=1,
+        source_test=1,
+        target_train=6,
+        target_dev=1,
+        target_test=1,
+        vector_dimension=4 if vectors else 0,
+    )
+    (batch,) = data.get_dataset("target_train", batch_size=6).take(1)
+    # Rows without words, columns of garbage, sentences in no order.
+    batch = {
+        key: tf.pad(
+            tf.reverse(value, [0]),
+            [[0, 1]] + [[0, 2]] * (value.shape.rank - 1),
+            constant_values=tf.cast(0 if key == "lengths" else 1, value.dtype),
+        )
+        for key, value in batch.items()
+    }
+    assert np.ptp(batch["lengths"]) > 3 and batch["lengths"][-1] == 0
+    model = parser(data, projective=vectors, decoder_trainable=vectors)
+    nes = NES(population_size=6, sigma=0.3)
+    nes.build(model)
+    seed = tfnes.random.make_seed(1)
+    expected = nes.estimate(model, batch, seed=seed)
+    with batching.use_static_shapes():
+        found = nes.estimate(model, batch, seed=seed)
+    assert float(expected.metrics["gradient_norm"]) > 0
+    np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-5)
+    for name, value in expected.metrics.items():
+        np.testing.assert_allclose(found.metrics[name], value, rtol=1e-3, err_msg=name)
+    for a, b in zip(found.gradients, expected.gradients, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
+    ((table, ids),) = found.touched
+    ((_, expected_ids),) = expected.touched
+    assert table is model.encoder.embedding
+    distinct = len(expected_ids)
+    assert distinct < len(ids)
+    np.testing.assert_array_equal(ids[:distinct], expected_ids)
+    assert np.all(ids[distinct:] == ids[0])
+
+
+def test_a_padded_layout_runs_each_sentence_before_its_padding_both_ways():
+    lengths = tf.constant([2, 0, 3])
+    with batching.use_static_shapes():
+        layout = pack_lengths(lengths, 4)
+    tokens = layout.pack(tf.constant([[1, 2, 0, 0], [0, 0, 0, 0], [5, 6, 7, 0]]))
+    mirrored = tf.gather(tokens, layout.reverse)
+    times = np.asarray(mirrored).reshape(4, 3)
+    np.testing.assert_array_equal(times.T, [[2, 1, 0, 0], [0] * 4, [7, 6, 5, 0]])
+    np.testing.assert_array_equal(
+        layout.unpack(tokens), [[1, 2, 0, 0], [0] * 4, [5, 6, 7, 0]]
+    )
