@@ -46,8 +46,10 @@ setup(
     extras_require={
         "ud": ["udtools"],
         "vectors": ["gensim"],
+        "jax": ["jax>=0.10"],
         "test": [
             "hypothesis",
+            "jax>=0.10",
             "networkx",
             "pytest",
             "pytest-xdist",

@@ -20,7 +20,7 @@ LAYERS = (
     ("models",),
     ("estimators",),
     ("datasets", "metrics", "plotting"),
-    ("callbacks", "testing"),
+    ("callbacks", "export", "testing"),
     ("experiments",),
     ("train", "evaluate", "predict", "reproduce"),
 )

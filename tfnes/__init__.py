@@ -7,6 +7,7 @@ Names are imported when they are first used, so `import tfnes` is cheap.
 * `estimators`: how to learn.
 * `solvers`: batched MAP solvers as pure functions.
 * `datasets`, `metrics`, `callbacks`, `plotting`: what training needs around it.
+* `export`: the update of a model for runtimes other than TensorFlow.
 * `experiments`: run directories, phases, configurations, result tables.
 * `train`, `evaluate`, `predict`: the programs, and `train.train` for Python.
 * `reproduce`: the program that makes the tables and figures of the paper.
@@ -29,6 +30,7 @@ _MODULES = (
     "estimators",
     "evaluate",
     "experiments",
+    "export",
     "metrics",
     "models",
     "plotting",
@@ -46,6 +48,7 @@ _MODULES = (
 
 _NAMES = {
     "NESModel": "tfnes.models",
+    "export_step": "tfnes.export",
     "register": "tfnes.registration",
     "registered": "tfnes.registration",
 }

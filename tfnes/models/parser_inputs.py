@@ -144,10 +144,10 @@ def node_counts(lengths: Tensor) -> Tensor:
 
 
 def used_words(batch: Batch) -> Tensor:
-    """Returns the indices of all words of `batch`, and of the root, `[B, L + 1]`."""
+    """Returns the indices of all words of `batch` and of the root, with repeats."""
     nodes = with_root(batch["words"])
     inside = tf.sequence_mask(node_counts(batch["lengths"]), tf.shape(nodes)[1])
-    return tf.where(inside, nodes, ROOT)
+    return tf.reshape(tf.where(inside, nodes, ROOT), [-1])
 
 
 def example_index(batch: Batch) -> Tensor:
