@@ -50,10 +50,14 @@ def run_examples(
 ) -> Outcome:
     """Runs the population of one update, block by block of pairs.
 
-    With losses u_b of example b, the coefficient of its noise in an evaluation is u_b
-    less a baseline: the mean of the pair, or of the other pairs of the block. All are
-    divided by one deviation, that of u_b around the mean of its members, over all
-    examples.
+    With loss u_bi of example b in evaluation i, and G_bi what that evaluation says of
+    the noise (the mean of w given what the layers saw), the gradient is Eq. 6 for each
+    example, and the mean over examples:
+
+        1 / (B N sigma s) sum over b, i of (u_bi - baseline) G_bi
+
+    The baseline is the mean of the pair, or of the other pairs of the block; s is one
+    deviation, that of u_bi around the mean of its example, over all examples.
 
     Args:
       perturbation: evaluates the pairs.

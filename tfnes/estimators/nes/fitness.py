@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 class Fitness:
     """Evaluates the negative ELBO at whatever the model's parameters are just now.
 
-    All evaluations of one update share the latent noise gamma.
+    This is u_i of Algorithm 1, with its expectation over the latent noise gamma taken
+    over `num_latent_samples` draws, the same in all evaluations of one update (common
+    random numbers), or over all latents.
 
     Args:
       model: what is evaluated, in training mode.

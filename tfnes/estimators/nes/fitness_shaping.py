@@ -1,8 +1,9 @@
 """What NES makes of the population's losses before it weights the noise.
 
 Of N = 2 n losses u of n mirrored pairs, a shaping makes utilities s, and the gradient
-is 1 / (N sigma) sum over pairs of (s+ - s-) w. A shaping that is linear in u needs one
-pass over the pairs; others a second one, with the noise drawn again.
+is 1 / (N sigma) sum over pairs of (s+ - s-) w: Algorithm 1 with the two terms of a pair
+in one, and with s in the place of u. A shaping that is linear in u needs one pass over
+the pairs; others a second one, with the noise drawn again.
 """
 
 from __future__ import annotations

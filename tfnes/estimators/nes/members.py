@@ -42,6 +42,11 @@ def run_members(
 ) -> Outcome:
     """Runs the population of one update in one pass over the pairs.
 
+    With noise on the weights: sum over pairs of (u+ - u-) w, times 1 / N, and times
+    1 / std(u) for z-scores (Algorithm 1; `gradients` divides by sigma). N counts the
+    evaluations of the pairs that were kept. A shaping that is not linear in u takes a
+    second pass, in which the noise is drawn again from its key.
+
     Where noise is given what the layers see, the two evaluations of a pair have each
     their own estimate G+, G- of it, and losses count from a baseline b,
 
@@ -87,7 +92,7 @@ def run_members(
     keep = tf.reduce_all(tf.math.is_finite(losses), axis=1)
     losses = tf.where(keep[:, None], losses, 0.0)
     kept = tf.reduce_sum(tf.cast(keep, tf.float32))
-    scale = tf.math.divide_no_nan(0.5, kept)
+    scale = tf.math.divide_no_nan(0.5, kept)  # 1 / N
     if not linear:
         shaped = shaping.utilities(losses, keep)
         assert isinstance(perturbation, WeightNoise)

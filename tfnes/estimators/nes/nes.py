@@ -48,18 +48,24 @@ NOISES = ("weights", "activations", "low_rank")
 class NES(GradientEstimator):
     """The gradient of the Gaussian-smoothed negative ELBO, from evaluations alone.
 
-    With k(mu) the mean negative ELBO of a batch, NES minimises (Eq. 4, 7)
+    With k(mu) the mean negative ELBO of a batch at parameters mu (Eq. 2; Eq. 38 where
+    there is a KL), NES minimises what k is on average around mu,
 
-        g(mu)      = E_{w ~ N(0, I)} [k(mu + sigma w)]
-        grad g(mu) = E_{w ~ N(0, I)} [w k(mu + sigma w)] / sigma
+        g(mu)      = E_{w ~ N(0, I)} [k(mu + sigma w)]             Eq. 4, of an ELBO 7
+        grad g(mu) = E_{w ~ N(0, I)} [w k(mu + sigma w)] / sigma   Eq. 6, of an ELBO 8
 
-    (Eq. 6, 8), estimated by N evaluations in mirrored pairs mu + sigma w, mu - sigma w
-    that share the latent noise gamma of the update. With z-scored losses the mean
-    cancels within a pair and the deviation is one number, so that
+    Algorithm 1 estimates the gradient by N evaluations u_i = k(mu + sigma w_i):
 
-        gradient = 1 / (N sigma std(u)) sum over pairs of (u+ - u-) w
+        1 / (N sigma) sum_i w_i u_i                                Algorithm 1
 
-    takes one pass over the pairs and memory of the order of the parameters.
+    Here w comes in mirrored pairs w, -w, all u share the latent noise gamma of the
+    update, and u is z-scored, (u - mean(u)) / std(u), before it weights w. Within a
+    pair the mean cancels, and the deviation is one number for all. So what is computed,
+
+        1 / (N sigma std(u)) sum over pairs of (u+ - u-) w,
+
+    is exactly the z-scored sum, in one pass over the pairs and in memory of the order
+    of the parameters: (u+ - u-) w is added up, and divided once at the end.
 
     Perturbed are `model.elbo_variables`; of the look-up tables of
     `model.touched_rows(batch)` only the rows that the batch touches, the others and

@@ -159,5 +159,5 @@ class WeightNoise(Perturbation):
         return tf.cast(coefficient, step.dtype) * step
 
     def gradients(self, total):
-        # `total` holds sums of sigma w, hence sigma once more than in Eq. 6.
+        # Eq. 6 divides a sum of c w by sigma; `total` is one of c sigma w.
         return self.parameters.gradients(total / (self._sigma * self._sigma))

@@ -1,8 +1,10 @@
 """What was perturbed in an evaluation, and its share of the gradient.
 
-Of U = x E, the noise on a layer's output, the gradient takes E[E | U] = x^T Z / s in
-the place of E; s Z = U with s the deviation. So a share is a product of the inputs and
-of Z weighted by the fitness, as in back-propagation.
+The fitness depends on noise E on a weight through U = x E alone, the noise on the
+layer's output. So Eq. 6 holds with E[E | U] in the place of w = E: the same mean, less
+variance (Rao-Blackwell). For one row x, U = s Z with s = |x| and Z standard normal, and
+E[E | U] = x^T Z / s: the share of a use is a product of the inputs and of Z weighted by
+the fitness, as in back-propagation.
 """
 
 from __future__ import annotations
