@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import tfnes
 from tfnes.datasets import DemoTreebank
-from tfnes.estimators import NES
+from tfnes.estimators import NES, LayerSigma
 from tfnes.models.layers import pack_lengths
 from tfnes.solvers import batching
 from tfnes.structures import DependencyTree
@@ -58,12 +58,21 @@ def test_the_update_of_a_parser_is_the_same(vectors):
     }
     assert np.ptp(batch["lengths"]) > 3 and batch["lengths"][-1] == 0
     model = parser(data, projective=vectors, decoder_trainable=vectors)
-    nes = NES(population_size=6, sigma=0.3)
+    sigma = 0.3 if vectors else LayerSigma(sigma=0.3)
+    nes = NES(population_size=6, sigma=sigma)
     nes.build(model)
+    nes.build_state(model)
+    state = [(variable, variable.numpy()) for variable in nes.variables]
     seed = tfnes.random.make_seed(1)
     expected = nes.estimate(model, batch, seed=seed)
+    expected_state = [variable.numpy() for variable in nes.variables]
+    for variable, value in state:
+        variable.assign(value)
     with batching.use_static_shapes():
         found = nes.estimate(model, batch, seed=seed)
+    for (variable, start), value in zip(state, expected_state, strict=True):
+        np.testing.assert_allclose(variable, value, rtol=1e-5)
+        assert vectors or variable.name == "empty_steps" or np.any(value != start)
     assert float(expected.metrics["gradient_norm"]) > 0
     np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-5)
     for name, value in expected.metrics.items():

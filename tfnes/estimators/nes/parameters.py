@@ -92,19 +92,19 @@ class FlatParameters:
             pieces.append(tf.fill([rows.size], number_of[id(rows.table)]))
         return tf.concat([tf.cast(piece, self.dtype) for piece in pieces], 0)
 
-    def pieces(self, flat: Tensor) -> list[Tensor]:
-        """Returns what of a vector belongs to each variable; touched rows of tables."""
-        found = {id(variable): value for variable, value in self._split_dense(flat)}
+    def means(self, flat: Tensor) -> list[Tensor]:
+        """Returns the mean of what belongs to each variable, `[]`, without padding."""
+        means = {id(v): tf.reduce_mean(value) for v, value in self._split_dense(flat)}
         for rows, values in self._split_tables(flat):
-            found[id(rows.table)] = values
-        return [found[id(variable)] for variable in self.variables]
+            means[id(rows.table)] = rows.mean(values)
+        return [means[id(variable)] for variable in self.variables]
 
     def compact(self, flat: Tensor) -> Tensor:
-        """Returns a vector without its padding, variable after variable."""
-        return tf.concat([tf.reshape(p, [-1]) for p in self.pieces(flat)], 0)
+        """Returns a vector without its padding, where there are no tables."""
+        return tf.concat([tf.reshape(v, [-1]) for _, v in self._split_dense(flat)], 0)
 
     def expand(self, compact: Tensor) -> Tensor:
-        """Undoes `compact`, where there are no tables."""
+        """Undoes `compact`."""
         sizes = [_size(variable) for variable in self.variables]
         parts = tf.split(compact, sizes)
         return self.flatten(
@@ -168,6 +168,8 @@ class _TouchedRows:
         self._places = None
         if batching.static_shapes():
             self.ids, self._places = _distinct(ids, table.shape[0])
+            # `ids` and what belongs to them go on with padding.
+            self._count = tf.reduce_max(self._places) + 1
         else:
             self.ids = tf.unique(ids)[0]
 
@@ -176,6 +178,14 @@ class _TouchedRows:
         """Numbers in these rows."""
         row_size = _size(self.table) // self.table.shape[0]
         return batching.dimension(self.ids, 0) * row_size
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Returns the mean of `values` of these rows, `[]`."""
+        if self._places is None:
+            return tf.reduce_mean(values)
+        each = tf.reduce_mean(values, list(range(1, values.shape.rank)))
+        each = tf.where(tf.range(tf.size(each)) < self._count, each, 0)
+        return tf.reduce_sum(each) / tf.cast(self._count, each.dtype)
 
     def put(self, values: Tensor, into: Tensor) -> Tensor:
         """Returns `into` `[V, ...]` with these rows replaced by `values`."""

@@ -234,8 +234,7 @@ class LayerSigma(SearchDistribution):
         return parameters.fill(sigmas) * vector
 
     def statistic(self, draw, parameters):
-        pieces = parameters.pieces(draw)
-        return [tf.reduce_mean(tf.square(piece)) - 1 for piece in pieces]
+        return [mean - 1 for mean in parameters.means(tf.square(draw))]
 
     def adapt(self, total, parameters, *, finite):
         for variable, value in zip(self._log_sigma, total, strict=True):
