@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tfnes
-from tfnes.datasets import DemoTreebank
+from tfnes.datasets.vocabulary import Vocabulary
 from tfnes.estimators import NES, LayerSigma
 from tfnes.models.layers import pack_lengths
 from tfnes.solvers import batching
@@ -18,48 +18,36 @@ def no_xla(without_xla):
     """Nothing to compile, the same results."""
 
 
-def parser(data, *, projective, **settings):
+def parser(vectors, *, projective, decoder_trainable):
     keras.utils.set_random_seed(0)
-    model = tfnes.models.Parser(
-        DependencyTree(projective=projective),
-        **{
-            "embedding_size": 4,
-            "hidden_size": 3,
-            "num_layers": 2,
-            "scorer_size": 3,
-            "decoder_size": 5,
-            **settings,
-        },
+    vocabulary = Vocabulary(
+        words=["<unk>", "<root>", "a", "b", "c", "d"],
+        counts=[0, 0, 3, 2, 1, 1],
+        relations=["<unk>", "x"],
+        external_words=["<unk>", "<root>", "<init>", "a", "b"] if vectors else None,
+        vectors=np.random.default_rng(0).normal(size=[5, 2]) if vectors else None,
     )
-    model.adapt(data)
-    return model
+    return tfnes.models.Parser(
+        DependencyTree(projective=projective),
+        vocabulary=vocabulary,
+        embedding_size=4,
+        hidden_size=3,
+        scorer_size=3,
+        decoder_size=5,
+        decoder_trainable=decoder_trainable,
+    )
 
 
 @pytest.mark.parametrize("vectors", [True, False])
 def test_the_update_of_a_parser_is_the_same(vectors):
-    data = DemoTreebank(
-        source_train=12,
-        source_dev=1,
-        source_test=1,
-        target_train=6,
-        target_dev=1,
-        target_test=1,
-        vector_dimension=4 if vectors else 0,
-    )
-    (batch,) = data.get_dataset("target_train", batch_size=6).take(1)
-    # Rows without words, columns of garbage, sentences in no order.
-    batch = {
-        key: tf.pad(
-            tf.reverse(value, [0]),
-            [[0, 1]] + [[0, 2]] * (value.shape.rank - 1),
-            constant_values=tf.cast(0 if key == "lengths" else 1, value.dtype),
-        )
-        for key, value in batch.items()
-    }
-    assert np.ptp(batch["lengths"]) > 3 and batch["lengths"][-1] == 0
-    model = parser(data, projective=vectors, decoder_trainable=vectors)
+    # Sentences in no order, a word three times, one without words, garbage in padding.
+    words = tf.constant([[2, 1, 1, 1, 1], [3, 2, 4, 2, 1], [1, 1, 1, 1, 1]])
+    batch = {"words": words, "lengths": tf.constant([1, 4, 0]), "external": words - 1}
+    if not vectors:
+        del batch["external"]
+    model = parser(vectors, projective=vectors, decoder_trainable=vectors)
     sigma = 0.3 if vectors else LayerSigma(sigma=0.3)
-    nes = NES(population_size=6, sigma=sigma)
+    nes = NES(population_size=4, sigma=sigma)
     nes.build(model)
     nes.build_state(model)
     state = [(variable, variable.numpy()) for variable in nes.variables]

@@ -30,11 +30,19 @@ _ON_THE_HOST = {"PyFunc", "EagerPyFunc", "PyFuncStateless"}
 
 
 class Argument(NamedTuple):
-    """What goes into a function: its name, the kind of it, and a value."""
+    """What goes into a function.
+
+    Attributes:
+      name: among all arguments.
+      kind: what it is for.
+      value: an example of it.
+      path: of a variable, as Keras names it; None otherwise.
+    """
 
     name: str
     kind: str
     value: np.ndarray
+    path: str | None = None
 
 
 class Lowered(NamedTuple):
@@ -125,31 +133,27 @@ def _refuse_host_calls(concrete, what: str) -> None:
 
 
 def _captured(concrete, variables: dict[str, Any]) -> list[Argument]:
-    """Returns what a traced function captured: state by its names, or constants."""
-    names = {id(variable.value.handle): name for name, variable in variables.items()}
-    handles = {id(variable.handle): variable for variable in concrete.graph.variables}
-    used = set(variables)
+    """Returns what a traced function captured: variables, and constant tensors."""
+    known = {id(v.value.handle): (name, v.path) for name, v in variables.items()}
+    others = {id(variable.handle): variable for variable in concrete.graph.variables}
+    counts = {"constant": 0, "state/other": 0}
+
+    def numbered(kind: str) -> str:
+        counts[kind] += 1
+        return f"{kind}/{counts[kind] - 1}"
+
     result = []
     for tensor in concrete.captured_inputs:
-        if tensor.dtype == tf.resource:
-            kind, value = "state", handles[id(tensor)]
-            name = names.get(id(tensor)) or f"state/{value.name.split(':')[0]}"
-        else:
-            kind, value, name = "constant", tensor, "constant/0"
-        if id(tensor) not in names:
-            name = unused(name, used)
-            used.add(name)
-        result.append(Argument(name, kind, value.numpy()))
+        if tensor.dtype != tf.resource:
+            result.append(Argument(numbered("constant"), "constant", tensor.numpy()))
+            continue
+        variable = others[id(tensor)]
+        name, path = known.get(id(tensor)) or (
+            numbered("state/other"),
+            variable.name.split(":")[0],
+        )
+        result.append(Argument(name, "state", variable.numpy(), path))
     return result
-
-
-def unused(name: str, used: set[str]) -> str:
-    """Returns `name`, or the first of name_1, name_2, ... that is not in `used`."""
-    number, candidate = 0, name
-    while candidate in used:
-        number += 1
-        candidate = f"{name}_{number}"
-    return candidate
 
 
 def _layout(header: str) -> tuple[list, list]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import platform
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -12,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfnes import __version__, errors, random
-from tfnes.export.lowering import Argument, Lowered, lower, unused
+from tfnes.export.lowering import Argument, Lowered, lower
 from tfnes.models.trainable import TrainableModel
 from tfnes.solvers import batching
 
@@ -60,7 +61,7 @@ def export_step(
       * `file`;
       * `inputs`, in order: `name` (its key in `inputs.npz`), `shape`, `dtype`, `kind`:
         `"batch"`, `"seed"`, `"shared"` (what all members share), `"state"`, or
-        `"constant"`;
+        `"constant"`; of state also `path`, the name of the variable in Keras;
       * `outputs`, in order: `name`, `shape`, `dtype`, `kind` (`"metric"` or `"state"`),
         and `input`: the position of the argument that it is for the next update, null
         for a metric. State that no update changes, such as a learning rate, does not
@@ -80,8 +81,11 @@ def export_step(
         >>> with tempfile.TemporaryDirectory() as directory:
         ...     manifest = tfnes.export_step(
         ...         model, {"image": tf.ones([2, 6])}, directory)
-        >>> [argument["name"] for argument in manifest["update"]["inputs"][:3]]
-        ['batch/image', 'seed', 'state/mlp/step']
+        >>> for argument in manifest["update"]["inputs"][:3]:
+        ...     print(argument["kind"], argument["shape"])
+        batch [2, 6]
+        seed [2]
+        state []
         >>> manifest["update"]["outputs"][-1]["kind"]
         'state'
     """
@@ -89,35 +93,33 @@ def export_step(
     batch = model.features(batch)
     model._ensure_built(batch)
     variables = _named_variables(model)
-    leaves = _arguments("batch", batch)
     seed = random.make_seed(model.seed)
-
-    def as_batch(values):
-        return keras.tree.pack_sequence_as(batch, values)
+    batches, key = _Nest("batch", batch), _Nest("seed", seed)
+    shared = _Nest("shared", _shared_terms(model, batch, seed))
+    size = len(batches.arguments)
 
     def update(*values):
-        estimate = model.update_step(as_batch(values[:-1]), seed=values[-1])
+        estimate = model.update_step(batches.pack(values[:size]), seed=values[size])
         return {model.loss_name: estimate.loss, **estimate.metrics}
 
-    shared = _shared_terms(model, batch, seed)
-
     def forward(*values):
-        own, others = values[: len(leaves)], values[len(leaves) :]
         # What a training pass would write is dropped, as in a population.
         with keras.StatelessScope():
             loss = _mean_loss(
-                model, as_batch(own), keras.tree.pack_sequence_as(shared, others)
+                model, batches.pack(values[:size]), shared.pack(values[size:])
             )
         return {model.loss_name: loss}
 
-    key = Argument("seed", "seed", seed.numpy())
     lowered = {
         "update": lower(
-            update, [*leaves, key], variables=variables, what="the update of the model"
+            update,
+            batches.arguments + key.arguments,
+            variables=variables,
+            what="the update of the model",
         ),
         "forward": lower(
             forward,
-            [*leaves, *_arguments("shared", shared)],
+            batches.arguments + shared.arguments,
             variables=variables,
             what="the loss of the model",
         ),
@@ -155,7 +157,7 @@ def load_state(model: TrainableModel, path: str | pathlib.Path) -> None:
             raise errors.DataError(
                 f"{path} must hold state of this model and its optimizer. Received: "
                 f"{name} of shape {value.shape}; the model has {had}. Build and "
-                "compile the model as when it was exported, with the same name."
+                "compile the model as when it was exported."
             )
     for name, value in state.items():
         variables[name].assign(value)
@@ -179,25 +181,45 @@ def _check(model: TrainableModel) -> None:
 
 
 def _named_variables(model: TrainableModel) -> dict[str, keras.Variable]:
-    """Returns all state of a compiled model by names that are unique."""
-    named = {}
-    for variable in (
-        *model.variables,
-        *model.optimizer.variables,
-        *model.estimator.variables,
-    ):
-        if not any(variable is known for known in named.values()):
-            named[unused(f"state/{variable.path}", set(named))] = variable
-    return named
+    """Returns all state of a compiled model, named by its owner and its place there.
+
+    Not by Keras's own names, which count the layers that a process has made.
+    """
+    owners = {
+        "model": model,
+        "optimizer": model.optimizer,
+        "estimator": model.estimator,
+    }
+    return {
+        f"state/{owner}/{place}": variable
+        for owner, each in owners.items()
+        for place, variable in enumerate(each.variables)
+    }
 
 
-def _arguments(kind: str, structure: Any) -> list[Argument]:
-    """Returns the tensors of a nest, named by where they are in it."""
-    result = []
-    for path, value in keras.tree.flatten_with_path(structure):
-        name = "/".join([kind, *map(str, path)])
-        result.append(Argument(name, kind, np.asarray(value)))
-    return result
+class _Nest:
+    """A nest of tensors as arguments, named by where they are in it; None stays None.
+
+    Args:
+      kind: of the arguments.
+      structure: the nest.
+    """
+
+    def __init__(self, kind: str, structure: Any):
+        self._structure = structure
+        found = keras.tree.flatten_with_path(structure)
+        self._filled = [value is not None for _, value in found]
+        self.arguments = [
+            Argument("/".join([kind, *map(str, path)]), kind, np.asarray(value))
+            for path, value in found
+            if value is not None
+        ]
+
+    def pack(self, values: Sequence[tf.Tensor]) -> Any:
+        """Returns the nest with `values` in the place of its tensors."""
+        rest = iter(values)
+        leaves = [next(rest) if filled else None for filled in self._filled]
+        return keras.tree.pack_sequence_as(self._structure, leaves)
 
 
 def _shared_terms(model: TrainableModel, batch: Any, seed: tf.Tensor) -> dict:
@@ -250,6 +272,7 @@ def _manifest(model: TrainableModel, lowered: dict[str, Lowered]) -> dict[str, A
                         "kind": argument.kind,
                         "shape": list(argument.value.shape),
                         "dtype": argument.value.dtype.name,
+                        **({} if argument.path is None else {"path": argument.path}),
                     }
                     for argument in computation.inputs
                 ],
