@@ -279,6 +279,18 @@ def test_noise_tables_and_constants_are_arguments(tmp_path):
     assert "state/other/0" not in outputs and "constant/0" not in outputs
 
 
+def test_updates_with_noise_of_each_example(tmp_path):
+    model, batch = vector_model(squares)
+    model.compile(
+        keras.optimizers.SGD(0.1),
+        NES(population_size=4, noise="activations", granularity="example"),
+    )
+    tfnes.export_step(model, batch, tmp_path)
+    found = run_in_jax(tmp_path, 2)
+    expected = run_in_tensorflow(model, batch, 2, jit_compile=None)
+    assert_same(found, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_what_cannot_be_exported_is_said(tmp_path):
     with pytest.raises(ConfigurationError, match=r"compiled model.*model\.compile"):
         tfnes.export_step(tfnes.models.MLP(), {"image": tf.ones([1, 784])}, tmp_path)

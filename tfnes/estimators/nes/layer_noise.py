@@ -186,8 +186,12 @@ class LayerNoise:
         key = flat
         if examples is not None:
             key += tf.cast(examples, tf.int64) * table.shape[0]
-        _, places, counts = tf.unique_with_counts(key)
-        share = 1 / tf.cast(tf.gather(counts, places), tf.float32)
+        # How often each key occurs, without a shape that depends on it.
+        ordered = tf.sort(key)
+        first, last = (
+            tf.searchsorted(ordered, key, side) for side in ("left", "right")
+        )
+        share = 1 / tf.cast(last - first, tf.float32)
         noise = tf.reshape(noise, shape)
         self._record(
             WeightRecord(

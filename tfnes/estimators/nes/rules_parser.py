@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from tfnes.errors import ConfigurationError
 from tfnes.estimators.nes.layer_noise import LayerNoise
 from tfnes.estimators.nes.records import Kernel
 from tfnes.estimators.nes.rules import perturbation_rule
 from tfnes.models.layers import PackedLSTM, PairScorer
 from tfnes.models.layers.packed_lstm import GateNoise, run_directions
 from tfnes.models.parser_encoder import ParserEncoder
+from tfnes.solvers import batching
 
 
 @perturbation_rule(ParserEncoder)
@@ -19,6 +21,12 @@ def parser_encoder(layer, noise: LayerNoise, inputs, vectors=None, masks=None):
     With noise of its own for each example a word has another vector in each sentence,
     so distinct words have nothing in common.
     """
+    if batching.static_shapes():
+        raise ConfigurationError(
+            "Where shapes must be static a parser computes its padding too, and noise "
+            "on what its layers compute would fall on it. Expected NES(noise="
+            "'weights'). Received: noise on what layers compute."
+        )
     words, places = inputs.words, inputs.places
     external, rows = inputs.external, inputs.layout.rows
     if noise.by_example:
