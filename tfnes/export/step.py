@@ -145,9 +145,18 @@ def load_state(model: TrainableModel, path: str | pathlib.Path) -> None:
         not in it (and is no state) is left alone.
 
     Raises:
+      ConfigurationError: if the model is not compiled, or not built.
       DataError: if the file has state that the model has not, or of another shape.
     """
     _check(model)
+    if not model.built:
+        raise errors.ConfigurationError(
+            f"load_state needs a model that is built. Received: {model.name}, not "
+            "built. Call model.build(batch) first."
+        )
+    model.estimator.build_state(model)
+    if not model.optimizer.built:
+        model.optimizer.build(model.optimized_variables)
     variables = _named_variables(model)
     with np.load(path) as arrays:
         state = {n: arrays[n] for n in arrays.files if n.startswith("state/")}

@@ -100,11 +100,15 @@ class FlatParameters:
         return [means[id(variable)] for variable in self.variables]
 
     def compact(self, flat: Tensor) -> Tensor:
-        """Returns a vector without its padding, where there are no tables."""
-        return tf.concat([tf.reshape(v, [-1]) for _, v in self._split_dense(flat)], 0)
+        """Returns a vector without its padding, variable after variable."""
+        found = {id(variable): value for variable, value in self._split_dense(flat)}
+        for rows, values in self._split_tables(flat):
+            found[id(rows.table)] = values
+        pieces = [tf.reshape(found[id(v)], [-1]) for v in self.variables]
+        return tf.concat(pieces, 0)
 
     def expand(self, compact: Tensor) -> Tensor:
-        """Undoes `compact`."""
+        """Undoes `compact`, where there are no tables."""
         sizes = [_size(variable) for variable in self.variables]
         parts = tf.split(compact, sizes)
         return self.flatten(
