@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import tfnes
 from tfnes.datasets.vocabulary import Vocabulary
-from tfnes.estimators import NES, LayerSigma
+from tfnes.estimators import NES
 from tfnes.models.layers import pack_lengths
 from tfnes.solvers import batching
 from tfnes.structures import DependencyTree
@@ -46,7 +46,7 @@ def test_the_update_of_a_parser_is_the_same(vectors):
     if not vectors:
         del batch["external"]
     model = parser(vectors, projective=vectors, decoder_trainable=vectors)
-    sigma = 0.3 if vectors else LayerSigma(sigma=0.3)
+    sigma = 0.3
     nes = NES(population_size=4, sigma=sigma)
     nes.build(model)
     nes.build_state(model)
