@@ -71,15 +71,15 @@ def test_two_workers_give_the_bits_of_one(on_devices):
     processes = [start(str(index), *ports) for index in range(2)]
     for process in processes:
         (worker,) = result_of(process)
-        assert worker["weights"] == on_devices[0]["weights"]
-        assert worker["history"] == on_devices[0]["history"]
+        for key in ("weights", "history", "validation"):
+            assert worker[key] == on_devices[0][key]
 
 
 def test_shards_must_be_a_multiple_of_the_replicas():
     strategy = tf.distribute.MirroredStrategy(
         ["CPU:0"], cross_device_ops=tf.distribute.ReductionToOneDevice()
     )
-    assert strategy.run(lambda: Replicas(num_shards=3, device="").local) == 3
+    assert strategy.run(lambda: Replicas(num_shards=3).local) == 3
 
     class Three:
         num_replicas_in_sync = 3
@@ -88,4 +88,4 @@ def test_shards_must_be_a_multiple_of_the_replicas():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tf.distribute, "get_replica_context", Three)
         with pytest.raises(ConfigurationError, match=r"replicas, 3.*num_shards=6"):
-            Replicas(num_shards=4, device="")
+            Replicas(num_shards=4)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from tfnes import random
+from tfnes.models import replication
 from tfnes.structures.dependency_tree import DependencyTree
 from tfnes.structures.structure import HasMarginals, Structure
 from tfnes.typing import Batch, Seed, Tensor
@@ -36,7 +37,8 @@ def sum_over_replicas(*values: Tensor) -> list[Tensor]:
     replica = tf.distribute.get_replica_context()
     if replica is None or replica.num_replicas_in_sync == 1:
         return list(values)
-    return replica.all_reduce("sum", list(values))
+    # Collectives need a tensor with a device, see `replication.gather`.
+    return replica.all_reduce("sum", [tf.identity(value) for value in values])
 
 
 def example_index(batch: Batch, size: Tensor) -> Tensor:
@@ -46,11 +48,7 @@ def example_index(batch: Batch, size: Tensor) -> Tensor:
     """
     if "index" in batch:
         return batch["index"]
-    replica = tf.distribute.get_replica_context()
-    if replica is None or replica.num_replicas_in_sync == 1:
-        return tf.range(size)
-    sizes = replica.all_gather(size[None], axis=0)
-    return tf.reduce_sum(sizes[: replica.replica_id_in_sync_group]) + tf.range(size)
+    return replication.positions(size)
 
 
 def latent_seed(seed: Seed) -> Seed:

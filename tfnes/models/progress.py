@@ -12,6 +12,39 @@ from tfnes.errors import ConfigurationError
 from tfnes.typing import Tensor
 
 
+class ReplicatedMean(keras.metrics.Metric):
+    """A weighted mean of which each replica holds the whole.
+
+    What is added has to be the same on all replicas. So reading it needs no sum over
+    replicas, one process alone can save it, and it is the same, bit for bit, however
+    many replicas there are.
+    """
+
+    def __init__(self, name: str, dtype: Any = None):
+        super().__init__(name=name, dtype=dtype)
+        self.total = self._add("total")
+        self.count = self._add("count")
+
+    def update_state(self, total: Tensor, weight: Tensor) -> None:
+        """Adds a weighted sum of values, and the sum of the weights."""
+        self.total.assign_add(tf.cast(total, self.dtype))
+        self.count.assign_add(tf.cast(weight, self.dtype))
+
+    def result(self) -> Tensor:
+        return tf.math.divide_no_nan(
+            tf.convert_to_tensor(self.total), tf.convert_to_tensor(self.count)
+        )
+
+    def _add(self, name: str) -> keras.Variable:
+        return self.add_variable(
+            (),
+            keras.initializers.Zeros(),
+            dtype=self.dtype,
+            aggregation="only_first_replica",
+            name=name,
+        )
+
+
 class Progress:
     """What `fit` and `evaluate` show; a plain object, so that Keras does not save it.
 
@@ -29,7 +62,7 @@ class Progress:
         self.dependencies: dict[str, Any] | None = None
         self.mode = "train"
         self.names: dict[str, list[str]] = {"train": [], "test": []}
-        self.means: dict[str, keras.metrics.Mean] = {}
+        self.means: dict[str, ReplicatedMean] = {}
         self.metrics: list[keras.metrics.Metric] = []
 
     def see(self, batch: Any) -> None:
@@ -62,16 +95,22 @@ class Progress:
                     f"update_state(batch, outputs). Received: {metric!r}."
                 )
         names = dict.fromkeys([*train, *test])
-        self.means = {name: keras.metrics.Mean(name=name) for name in names}
+        self.means = {name: ReplicatedMean(name) for name in names}
         self.metrics = list(metrics)
         self.names = {"train": [], "test": list(test)}
 
-    def update(self, name: str, value: Tensor, weight: Tensor | None = None) -> None:
-        """Adds `value` to the mean `name`, which is made where it is not known."""
+    def update(self, name: str, total: Tensor, weight: Tensor) -> None:
+        """Adds to the mean `name`, which is made where it is not known.
+
+        Args:
+          name: of the mean.
+          total: weighted sum of values, the same on all replicas.
+          weight: sum of the weights, the same on all replicas.
+        """
         if name not in self.means:
             with tf.init_scope():
-                self.means[name] = keras.metrics.Mean(name=name)
-        self.means[name].update_state(value, sample_weight=weight)
+                self.means[name] = ReplicatedMean(name)
+        self.means[name].update_state(total, weight)
 
     def results(self, mode: str) -> dict[str, Tensor]:
         """Returns the current values of what steps of this kind show."""

@@ -15,33 +15,37 @@ def num_replicas() -> int:
     return 1 if context is None else context.num_replicas_in_sync
 
 
-def gather(value: Tensor, *, device: str | None = None) -> Tensor:
+def gather(value: Tensor) -> Tensor:
     """Returns the values of all replicas, joined along axis 0 in their order.
 
     Args:
       value: of this replica; its extent along axis 0 may differ among replicas.
-      device: of this replica, for example that of a variable; collectives of several
-        workers find no destination without one.
     """
     if num_replicas() == 1:
         return value
     context = tf.distribute.get_replica_context()
-    with tf.device(device):
-        if value.dtype == tf.bool:
-            numbers = tf.cast(value, tf.int32)
-            gathered = tf.cast(context.all_gather(numbers, axis=0), tf.bool)
-        else:
-            gathered = context.all_gather(tf.identity(value), axis=0)
+    # Collectives of several workers take the destination from the tensor's device,
+    # which an argument of a function does not have.
+    if value.dtype == tf.bool:
+        numbers = tf.cast(value, tf.int32)
+        gathered = tf.cast(context.all_gather(numbers, axis=0), tf.bool)
+    else:
+        gathered = context.all_gather(tf.identity(value), axis=0)
     # Gathering forgets the static shape; models may need all but the first axis.
     if value.shape.rank:
         gathered.set_shape([None, *value.shape[1:]])
     return gathered
 
 
-def sum_in_order(
-    values: Sequence[Tensor], *, device: str | None = None
-) -> list[Tensor]:
+def sum_in_order(values: Sequence[Tensor]) -> list[Tensor]:
     """Returns each value summed over replicas, always in the same order."""
-    return [
-        tf.reduce_sum(gather(value[None], device=device), axis=0) for value in values
-    ]
+    return [tf.reduce_sum(gather(value[None]), axis=0) for value in values]
+
+
+def positions(size: Tensor) -> Tensor:
+    """Returns where this replica's `size` examples are in the batch of all replicas."""
+    if num_replicas() == 1:
+        return tf.range(size)
+    sizes = gather(size[None])
+    replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+    return tf.reduce_sum(sizes[:replica]) + tf.range(size)

@@ -213,12 +213,8 @@ class TrainableModel(keras.Model):
         estimate = self.update_step(batch, seed=random.make_seed(self.seed))
         weight = tf.reduce_sum(self.example_weights(batch))
         progress = self._progress
-        progress.update(self.loss_name, estimate.loss, weight)
-        # An update counts once, on however many replicas, so that a run may go on with
-        # another number of them.
-        share = 1 / tf.distribute.get_strategy().num_replicas_in_sync
-        for name, value in estimate.metrics.items():
-            progress.update(name, value, share)
+        for name, (total, count) in self._sums(estimate, weight).items():
+            progress.update(name, total, count)
         progress.names["train"] = [self.loss_name, *estimate.metrics]
         return _logs(progress.results("train"))
 
@@ -246,6 +242,35 @@ class TrainableModel(keras.Model):
         self.step.assign_add(1)
         return estimate
 
+    def _sums(
+        self, estimate: GradientEstimate, weight: Tensor
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """Returns weighted sum and weight of loss and metrics, over all replicas."""
+        names = [self.loss_name, *estimate.metrics]
+        loss = tf.cast(estimate.loss, tf.float32)
+        if self.estimator.gathers_replicas:
+            (count,) = self._sum_replicas([weight])
+            totals = [loss * count, *estimate.metrics.values()]
+        else:
+            # An update counts once, on however many replicas, so that a run may go on
+            # with another number of them.
+            share = 1 / replication.num_replicas()
+            metrics = [
+                tf.cast(v, tf.float32) * share for v in estimate.metrics.values()
+            ]
+            sums = [weight, loss * weight, *metrics]
+            count, *totals = self._sum_replicas(sums)
+        counts = [count, *[tf.ones([])] * len(estimate.metrics)]
+        return dict(zip(names, zip(totals, counts, strict=True), strict=True))
+
+    def _sum_replicas(self, values: list[Tensor]) -> list[Tensor]:
+        """Returns scalars summed over the replicas, in their order."""
+        if replication.num_replicas() == 1:
+            return values
+        stacked = tf.stack([tf.cast(value, tf.float32) for value in values])
+        (total,) = replication.sum_in_order([stacked])
+        return tf.unstack(total)
+
     def test_step(self, data: Batch) -> dict[str, Tensor]:
         """The mean test losses, and the compiled metrics on the prediction."""
         batch = _with_index(self.features(data))
@@ -253,9 +278,14 @@ class TrainableModel(keras.Model):
         seed = random.stream_seed(self.seed, 0, random.Stream.EVALUATION)
         losses = self.test_losses(batch, seed=seed)
         weights = self.example_weights(batch)
+        sums = [tf.reduce_sum(weights)]
         for name in self.test_names:
-            value = tf.where(weights > 0, losses[name], tf.zeros_like(losses[name]))
-            self._progress.update(name, value, weights)
+            # A selection, not a product: padding may hold NaN.
+            values = tf.where(weights > 0, tf.cast(losses[name], tf.float32), 0.0)
+            sums.append(tf.reduce_sum(values * weights))
+        count, *totals = self._sum_replicas(sums)
+        for name, total in zip(self.test_names, totals, strict=True):
+            self._progress.update(name, total, count)
         if self._progress.metrics:
             outputs = self.predict_batch(batch)
             for metric in self._progress.metrics:
@@ -356,9 +386,7 @@ def _with_index(batch: Batch) -> Batch:
     if "index" in batch:
         return batch
     size = tf.shape(tf.nest.flatten(batch)[0])[0]
-    sizes = replication.gather(size[None])
-    replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-    return {**batch, "index": tf.reduce_sum(sizes[:replica]) + tf.range(size)}
+    return {**batch, "index": replication.positions(size)}
 
 
 def _logs(results: dict[str, Tensor]) -> dict[str, Tensor]:

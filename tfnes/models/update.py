@@ -58,9 +58,7 @@ def apply_update(
     if replication.num_replicas() > 1:
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         if not reduced:
-            gradients, finite = _sum_replicas(
-                gradients, finite, weight=weight, device=variables[0].value.device
-            )
+            gradients, finite = _sum_replicas(gradients, finite, weight=weight)
         first = tf.distribute.get_replica_context().replica_id_in_sync_group
         gradients = [
             tf.where(tf.equal(first, 0), gradient, tf.zeros_like(gradient))
@@ -84,15 +82,14 @@ def apply_update(
 
 
 def _sum_replicas(
-    gradients: list[Tensor], finite: Tensor, *, weight: Tensor, device: str
+    gradients: list[Tensor], finite: Tensor, *, weight: Tensor
 ) -> tuple[list[Tensor], Tensor]:
     """Returns the gradient of the mean over the real examples of all replicas."""
     flags = [weight, tf.cast(finite, tf.float32)]
-    total, good = replication.sum_in_order(flags, device=device)
+    total, good = replication.sum_in_order(flags)
     share = tf.math.divide_no_nan(weight, total)
     gradients = replication.sum_in_order(
-        [gradient * tf.cast(share, gradient.dtype) for gradient in gradients],
-        device=device,
+        [gradient * tf.cast(share, gradient.dtype) for gradient in gradients]
     )
     return gradients, tf.equal(good, float(replication.num_replicas()))
 

@@ -292,8 +292,7 @@ class NES(GradientEstimator):
                 "Set `trainable` of some layer to True."
             )
         if self.gathers_replicas:
-            device = tf.convert_to_tensor(variables[0]).device
-            replicas = Replicas(num_shards=self.num_shards, device=device)
+            replicas = Replicas(num_shards=self.num_shards)
             batch = replicas.gather_batch(batch)
         elif replication.num_replicas() > 1 and isinstance(batch, Mapping):
             size = tf.shape(tf.nest.flatten(batch)[0])[0]

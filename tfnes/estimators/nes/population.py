@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfnes.estimators.nes.replicas import Replicas
+from tfnes.models import replication
 from tfnes.typing import Tensor
 
 PairFunction = Callable[[Tensor, Any], tuple[Tensor, Any]]
@@ -89,8 +90,8 @@ class Population:
             ),
             parallel_iterations=1,
         )
-        losses = self._replicas.gather(losses)
-        totals = tf.nest.map_structure(self._replicas.gather, totals)
+        losses = replication.gather(losses)
+        totals = tf.nest.map_structure(replication.gather, totals)
         total = _zeros(like)
         for shard in range(self._shards):
             # The loop variable is bound now: the function is called at once.

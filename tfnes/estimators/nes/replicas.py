@@ -21,13 +21,11 @@ class Replicas:
 
     Args:
       num_shards: number of shards of the population; a multiple of the replicas.
-      device: a device of this replica, for collective operations.
     """
 
-    def __init__(self, *, num_shards: int, device: str):
+    def __init__(self, *, num_shards: int):
         context = tf.distribute.get_replica_context()
         self._context = context
-        self._device = device
         self.count = context.num_replicas_in_sync
         if num_shards % self.count:
             raise ConfigurationError(
@@ -43,10 +41,6 @@ class Replicas:
         """The first of this replica's `local` shards."""
         return tf.cast(self._context.replica_id_in_sync_group, tf.int32) * self.local
 
-    def gather(self, value: Tensor) -> Tensor:
-        """Returns the values of all replicas, joined along axis 0."""
-        return replication.gather(value, device=self._device)
-
     def gather_batch(self, batch: Batch) -> Batch:
         """Returns the batch of all replicas."""
-        return tf.nest.map_structure(self.gather, batch)
+        return tf.nest.map_structure(replication.gather, batch)
