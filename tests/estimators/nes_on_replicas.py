@@ -41,7 +41,11 @@ def run(strategy):
     with strategy.scope() if strategy else contextlib.nullcontext():
         keras.utils.set_random_seed(0)
         model = tfnes.models.MLP(hidden_units=8, input_size=20)
-        estimator = tfnes.estimators.NES(population_size=22, sigma=0.1)
+        estimator = tfnes.estimators.NES(
+            population_size=22,
+            sigma=0.1,
+            noise_source=tfnes.estimators.nes.NoiseTable(size=1 << 16),
+        )
         if EXAMPLES:
             estimator = tfnes.estimators.NES(
                 population_size=6, noise="activations", granularity="example"

@@ -18,6 +18,7 @@ from tfnes import random
 from tfnes.estimators.nes.fitness import Fitness
 from tfnes.estimators.nes.noise import NoiseSource
 from tfnes.estimators.nes.parameters import FlatParameters
+from tfnes.estimators.nes.replicas import opaque
 from tfnes.typing import Seed, Tensor
 
 Contribution = Callable[[Tensor, Tensor], Any]
@@ -124,7 +125,7 @@ class WeightNoise(Perturbation):
         noise_seed = random.fold_in(seed, int(random.Stream.PARAMETER_NOISE))
         self._prepared = source.prepare(self._size, seed=noise_seed)
         self._mean = self.parameters.values()
-        self._sigma = tf.cast(sigma, self._mean.dtype)
+        self._sigma = opaque(tf.cast(sigma, self._mean.dtype))
 
     def zeros(self):
         return tf.zeros_like(self._mean)

@@ -92,11 +92,9 @@ class Population:
         )
         losses = replication.gather(losses)
         totals = tf.nest.map_structure(replication.gather, totals)
-        total = _zeros(like)
-        for shard in range(self._shards):
-            # The loop variable is bound now: the function is called at once.
-            part = tf.nest.map_structure(lambda value, s=shard: value[s], totals)
-            total = _add(total, part)
+        # In a loop, as on one device: a chain of sums would be rewritten as one sum of
+        # many terms, whose order is another.
+        total = tf.foldl(_add, totals, initializer=_zeros(like), parallel_iterations=1)
         return losses, total
 
 

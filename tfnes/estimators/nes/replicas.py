@@ -44,3 +44,12 @@ class Replicas:
     def gather_batch(self, batch: Batch) -> Batch:
         """Returns the batch of all replicas."""
         return tf.nest.map_structure(replication.gather, batch)
+
+
+def opaque(value: Tensor) -> Tensor:
+    """Returns `value`, hidden from what rewrites the graph before it runs.
+
+    Grappler moves constant factors through products and sums, and not in the same way
+    in the graphs of one and of several replicas, which then differ in the last bits.
+    """
+    return tf.raw_ops.PlaceholderWithDefault(input=value, shape=value.shape)
