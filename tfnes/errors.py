@@ -49,3 +49,9 @@ class NonFiniteError(TfnesError, ArithmeticError):
     """NaN or infinity where training cannot go on."""
 
     exit_code = 5
+
+
+class WorkerLostError(TfnesError, ConnectionError):
+    """Another process of a run on several workers is gone."""
+
+    exit_code = 6

@@ -124,24 +124,34 @@ def _run(flags, arguments: Sequence[str]) -> int:
     configuration.parse(flags.gin_file, bindings)
     with _output_directory(flags) as output_dir:
         try:
-            result = _train_in(scope, flags, output_dir)
+            result, reports = _train_in(scope, flags, output_dir)
         except Interrupted as stop:
+            where = ", on all workers" if flags.strategy == "multi_worker" else ""
             print(
-                f"\nStopped; the state is saved in {output_dir}. To go on:\n"
+                f"\nStopped; the state is saved in {output_dir}. To go on{where}:\n"
                 f"  {shlex.join([sys.argv[0], *arguments])}",
                 file=sys.stderr,
             )
             return 128 + stop.signal_number
+        if not reports:
+            return 0
         print(f"\n{result.table()}")
         if flags.smoke and flags.output_dir is None:
             print("(a smoke run: removed; --output_dir keeps it)")
     return 0
 
 
-def _train_in(scope, flags, output_dir: str) -> RunResult:
+def _train_in(scope, flags, output_dir: str) -> tuple[RunResult, bool]:
+    """Trains; returns the results, and whether they are this process's to report."""
     import keras
+    import tensorflow as tf
+
+    from tfnes.experiments.workers import Workers
 
     with scope:
+        is_chief = Workers(tf.distribute.get_strategy()).is_chief
+        if not is_chief:
+            command_line.LOGGER.setLevel("WARNING")
         # Initial weights are drawn when gin makes the model.
         keras.utils.set_random_seed(configuration.train_argument("seed", 0))
         missing = [
@@ -154,7 +164,7 @@ def _train_in(scope, flags, output_dir: str) -> RunResult:
                 f"The configuration does not say what train.{missing[0]} is. Add a "
                 f'file that does, or --gin_param="train.{missing[0]}=...".'
             )
-        return train(output_dir=output_dir, smoke=flags.smoke)
+        return train(output_dir=output_dir, smoke=flags.smoke), is_chief
 
 
 @contextlib.contextmanager

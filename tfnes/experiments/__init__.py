@@ -6,6 +6,8 @@
 * `distribution`: distribution strategies by name.
 * `run_directory`: the files of one run, written atomically.
 * `phase`: one phase of training.
+* `workers`: the processes that share one run, and what they tell each other.
+* `recorder`: what a run leaves behind beside its checkpoints.
 * `checkpoints`: the state of a run, saved and restored to the bit.
 * `training`: `train`, the one function that gin configures.
 * `experiment`: runs the phases of one run from where it stands.
@@ -29,6 +31,7 @@ _NAMES = {
     "Phase": "phase",
     "RunDirectory": "run_directory",
     "RunResult": "results",
+    "Workers": "workers",
 }
 
 __all__ = sorted(_NAMES)

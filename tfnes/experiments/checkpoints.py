@@ -13,15 +13,18 @@ import json
 import logging
 import pathlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from tfnes.experiments.phase import Phase
+from tfnes.experiments.results import format_seconds
+
 LOGGER = logging.getLogger("tfnes")
 
-_POSITION_KEY = "position/.ATTRIBUTES/VARIABLE_VALUE"
+_POSITION_KEY = "position/.ATTRIBUTES/py_state"
 
 
 @dataclasses.dataclass
@@ -55,6 +58,16 @@ class Position:
         """Whether nothing of the phase was done yet."""
         return self.epoch == 0 and self.step == 0 and self.best is None
 
+    def describe(self, phases: Sequence[Phase]) -> str:
+        """Returns the position in words."""
+        if self.phase == len(phases):
+            return "all phases are done"
+        phase = phases[self.phase]
+        text = f"phase {phase.name}, {self.epoch} of {phase.epochs} epochs done"
+        if self.step:
+            text += f", {self.step} updates of the next"
+        return f"{text} ({format_seconds(self.seconds)} so far)"
+
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self))
 
@@ -81,7 +94,7 @@ class Checkpoints:
         numbers = [number for number, _ in self._listed()]
         number = max(numbers, default=0) + 1
         checkpoint = _checkpoint(model, optimizer=not position.starts_phase)
-        checkpoint.position = tf.Variable(position.to_json(), dtype=tf.string)
+        checkpoint.position = _Text(position.to_json())
         checkpoint.write(str(self.directory / f"state-{number:06d}"))
         for _, path in self._listed()[: -self.keep]:
             for file in self.directory.glob(f"{path.name}.*"):
@@ -119,6 +132,25 @@ class Checkpoints:
         return sorted(found)
 
 
+class _Text(tf.train.experimental.PythonState):
+    """Text in a checkpoint; no variable, which would be one on all workers."""
+
+    def __init__(self, text: str):
+        self.text = text
+
+    def serialize(self) -> str:
+        return self.text
+
+    def deserialize(self, value: bytes) -> None:
+        self.text = value.decode()
+
+
+def state_variables(model: keras.Model, position: Position) -> list[keras.Variable]:
+    """Returns all variables of which a checkpoint at `position` holds the values."""
+    groups = _groups(model, optimizer=not position.starts_phase)
+    return [variable for group in groups.values() for variable in group]
+
+
 def metric_sums(model: keras.Model, names: Iterable[str]) -> dict[str, list[float]]:
     """Returns the sums behind the running means of the metrics of these names."""
     names = set(names)
@@ -142,11 +174,16 @@ def restore_metric_sums(model: keras.Model, sums: dict[str, list[float]]) -> Non
             variable.assign(tf.convert_to_tensor(variable) + value)
 
 
-def _checkpoint(model: keras.Model, *, optimizer: bool) -> tf.train.Checkpoint:
+def _groups(model: keras.Model, *, optimizer: bool) -> dict[str, list[keras.Variable]]:
     groups = {"weights": model.weights}
     if optimizer:
         groups["optimizer"] = model.optimizer.variables
         groups["estimator"] = model.estimator.variables
+    return groups
+
+
+def _checkpoint(model: keras.Model, *, optimizer: bool) -> tf.train.Checkpoint:
+    groups = _groups(model, optimizer=optimizer)
     # By number: names depend on what else the process made before.
     return tf.train.Checkpoint(
         **{

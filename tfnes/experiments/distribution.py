@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import logging
+import os
 
 import tensorflow as tf
 
 from tfnes.errors import ConfigurationError
+
+LOGGER = logging.getLogger("tfnes")
 
 
 def strategy_scope(
@@ -25,17 +30,21 @@ def strategy_scope(
     Raises:
       ConfigurationError: if the devices cannot be had.
     """
+    if name != "mirrored" and num_devices is not None:
+        raise ConfigurationError(
+            f"--num_devices={num_devices} needs --strategy=mirrored."
+        )
     if name == "none":
-        if num_devices is not None:
-            raise ConfigurationError(
-                f"--num_devices={num_devices} needs --strategy=mirrored."
-            )
         return contextlib.nullcontext()
     if name == "multi_worker":
+        check_cluster(os.environ.get("TF_CONFIG", ""))
         return tf.distribute.MultiWorkerMirroredStrategy().scope()
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus and num_devices is not None:
-        return tf.distribute.MirroredStrategy(_logical_cpus(num_devices)).scope()
+        return tf.distribute.MirroredStrategy(
+            _logical_cpus(num_devices),
+            cross_device_ops=tf.distribute.ReductionToOneDevice(),
+        ).scope()
     if num_devices is not None and num_devices > len(gpus):
         raise ConfigurationError(
             f"--num_devices={num_devices}, but this machine has {len(gpus)} GPUs. "
@@ -43,6 +52,40 @@ def strategy_scope(
         )
     devices = [f"GPU:{i}" for i in range(num_devices or len(gpus))] or ["CPU:0"]
     return tf.distribute.MirroredStrategy(devices).scope()
+
+
+def check_cluster(text: str) -> None:
+    """Checks a `TF_CONFIG`, and logs which worker this is.
+
+    Raises:
+      ConfigurationError: if it does not describe a cluster with this process in it.
+    """
+    example = (
+        '{"cluster": {"worker": ["host0:port", "host1:port"]}, '
+        '"task": {"type": "worker", "index": 0}}'
+    )
+    try:
+        config = json.loads(text)
+        cluster, task = config["cluster"], config["task"]
+        addresses = [*cluster.get("chief", []), *cluster["worker"]]
+        kind, index = task["type"], int(task["index"])
+        address = cluster[kind][index]
+        if not set(cluster) <= {"chief", "worker"} or index < 0:
+            raise KeyError(kind)
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        raise ConfigurationError(
+            "--strategy=multi_worker needs the environment variable TF_CONFIG, which "
+            "lists all workers and says which one this process is, for example "
+            f"{example}. Received: {text!r}."
+        ) from None
+    others = [other for other in addresses if other != address]
+    LOGGER.info(
+        "Worker %d of %d, at %s; waiting for %s.",
+        addresses.index(address),
+        len(addresses),
+        address,
+        ", ".join(others) or "nobody",
+    )
 
 
 def _logical_cpus(count: int) -> list[str]:

@@ -76,13 +76,13 @@ def describe(dataset: Any) -> dict[str, Any]:
         "gpus": [device.name for device in tf.config.list_physical_devices("GPU")],
         "replicas": tf.distribute.get_strategy().num_replicas_in_sync,
         "data": data,
-        "data_digest": _digest(dataset, data),
+        "data_digest": digest(dataset),
     }
 
 
-def _digest(dataset: Any, description: str) -> str:
+def digest(dataset: Any) -> str:
     """Returns a hash of all sentences, or, without any, of the description."""
-    digest = hashlib.sha256(description.encode())
+    digest = hashlib.sha256(dataset.describe().encode())
     if hasattr(dataset, "sentences"):
         for split in dataset.splits:
             for sentence in dataset.sentences(split):

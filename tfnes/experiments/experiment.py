@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import sys
 import time
 from collections.abc import Sequence
 
-import gin
 import keras
 import tensorflow as tf
 
 from tfnes import callbacks as tfnes_callbacks
 from tfnes.callbacks.split_evaluation import split_logs
-from tfnes.datasets.conllu_io import write_conllu
 from tfnes.errors import ConfigurationError
-from tfnes.experiments import checkpoints, evaluation, interruption, run_directory
+from tfnes.experiments import checkpoints, evaluation, interruption
 from tfnes.experiments.checkpoints import Checkpoints, Position
-from tfnes.experiments.phase import Phase
-from tfnes.experiments.results import RunResult, format_seconds
+from tfnes.experiments.phase import Phase, check_phases
+from tfnes.experiments.recorder import Recorder
+from tfnes.experiments.results import RunResult
 from tfnes.experiments.run_directory import RunDirectory
+from tfnes.experiments.workers import Workers
 
 LOGGER = logging.getLogger("tfnes")
 
@@ -28,7 +29,9 @@ LOGGER = logging.getLogger("tfnes")
 class Experiment:
     """One run: a model, its data, and the phases of its training.
 
-    `tfnes.train.train` describes the arguments and is the way to use this.
+    `tfnes.train.train` describes the arguments and is the way to use this. Of several
+    `workers` each runs all of it; what is read from the run directory, and what depends
+    on the time or on a signal, the chief decides for all.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class Experiment:
         dataset,
         phases: Sequence[Phase],
         directory: RunDirectory,
+        workers: Workers,
         seed: int,
         metrics: Sequence[keras.metrics.Metric],
         baselines: Sequence[keras.metrics.Metric],
@@ -56,6 +60,7 @@ class Experiment:
         self.dataset = dataset
         self.phases = list(phases)
         self.directory = directory
+        self.workers = workers
         self.seed = seed
         self.metrics = list(metrics)
         self.baselines = list(baselines)
@@ -73,16 +78,17 @@ class Experiment:
         self.position = Position()
         self.stop = interruption.StopRequest()
         self.mark = self.saved = time.perf_counter()
-        self._check()
+        self.monitor_split, self.monitor_metric = check_phases(
+            self.phases, dataset, monitor=monitor, evaluate=self.evaluate
+        )
 
     def run(self) -> RunResult:
         """Trains from where the run stands; returns its results."""
         with interruption.stop_on_signals() as self.stop:
             self._build()
-            found = self.checkpoints.latest()
-            if found is not None:
-                self.position = found[1]
-                LOGGER.info("Resuming: %s.", self._where())
+            resumes = self._find_position()
+            if resumes:
+                LOGGER.info("Resuming: %s.", self.position.describe(self.phases))
             self.baseline_scores = {
                 split: evaluation.evaluate_baselines(
                     self.baselines, self._evaluation_data(split)
@@ -92,40 +98,15 @@ class Experiment:
             first = self.position.phase
             if first == len(self.phases):
                 self._compile(self.phases[-1])
-                self.checkpoints.restore(self.model, *found)
+                self._restore()
             for index in range(first, len(self.phases)):
                 self._compile(self.phases[index])
-                if found is not None and index == first:
-                    self.checkpoints.restore(self.model, *found)
+                if resumes and index == first:
+                    self._restore()
                 self._run_phase(index)
             return self._finish()
 
     # Before training -----------------------------------------------------------------
-
-    def _check(self) -> None:
-        names = [phase.name for phase in self.phases]
-        if not names or len(set(names)) < len(names):
-            raise ConfigurationError(
-                "train.phases must be one phase or more, each with a name of its own. "
-                f"Received: {names}."
-            )
-        self.monitor_split, separator, self.monitor_metric = self.monitor.partition("/")
-        if not separator or not self.monitor_metric:
-            raise ConfigurationError(
-                "train.monitor must be split/metric, for example validation/neg_elbo. "
-                f"Received: {self.monitor!r}."
-            )
-        wanted = {
-            f"Phase.split of {phase.name!r}": phase.split for phase in self.phases
-        }
-        wanted |= {"train.monitor": self.monitor_split}
-        wanted |= {f"train.evaluate ({split})": split for split in self.evaluate}
-        for argument, split in wanted.items():
-            if split not in self.dataset.splits:
-                raise ConfigurationError(
-                    f"{argument} names the split {split!r}, but "
-                    f"the dataset has {', '.join(self.dataset.splits)}."
-                )
 
     def _build(self) -> None:
         self.model.adapt(self.dataset)
@@ -135,24 +116,15 @@ class Experiment:
         LOGGER.info(
             "%s: %s trainable parameters.", type(self.model).__name__, f"{trainable:,}"
         )
-        self.scalars = tfnes_callbacks.Scalars(self.directory.path)
-        config = self.directory.read_config() or ""
-        self.scalars.write_text("configuration", gin.markdown(config))
-        if self.directory.operative_config.is_file():
-            text = self.directory.operative_config.read_text(encoding="utf-8")
-            self.scalars.write_text("operative_configuration", gin.markdown(text))
-        self.pictures = self.predict = None
-        if evaluation.predicts_trees(self.model, self.dataset):
-            self.predict = evaluation.TreePredictor(
-                self.model, batch_size=self.evaluation_batch_size
-            )
-        if self.num_pictures and self.predict is not None:
-            rows = self.dataset.sentences(self.monitor_split)
-            chosen = [row for row in rows if 6 <= len(row) <= 20] or rows
-            self.pictures = tfnes_callbacks.TreePictures(
-                chosen[: self.num_pictures],
-                predict=self.predict,
-                writer=self.scalars.validation_writer,
+        self.recorder = None
+        if self.workers.is_chief:
+            self.recorder = Recorder(
+                self.directory,
+                model=self.model,
+                dataset=self.dataset,
+                monitor_split=self.monitor_split,
+                pictures=self.num_pictures,
+                batch_size=self.evaluation_batch_size,
             )
 
     def _compile(self, phase: Phase) -> None:
@@ -191,7 +163,7 @@ class Experiment:
     def _consider_start(self, phase: Phase) -> None:
         data = self._evaluation_data(self.monitor_split)
         scores = evaluation.evaluate_dataset(self.model, data)
-        logs = split_logs(self.monitor_split, scores)
+        logs = self._of_chief(split_logs(self.monitor_split, scores))
         self._add_row(phase, logs)
         self._keep_if_best(logs)
 
@@ -207,8 +179,7 @@ class Experiment:
         )
         updates = _Updates(self, self._num_batches(phase))
         skipped = position.step * phase.batch_size
-        self.scalars.prefix = f"{phase.name}/"
-        extra = [self.pictures] if self.pictures is not None else []
+        record = self.recorder.callbacks(phase) if self.recorder else []
         self.model.fit(
             data,
             epochs=phase.epochs,
@@ -224,18 +195,18 @@ class Experiment:
                 tfnes_callbacks.SplitEvaluation(
                     [self.monitor_split], get_dataset=self._evaluation_data
                 ),
-                self.scalars,
-                *extra,
+                *record,
                 *self.callbacks,
             ],
         )
         position.epoch += 1
         position.step = 0
         position.metric_sums = {}
-        self._add_row(phase, updates.logs)
-        self._keep_if_best(updates.logs)
+        logs = self._of_chief({k: float(v) for k, v in updates.logs.items()})
+        self._add_row(phase, logs)
+        self._keep_if_best(logs)
         self._save()
-        self.stop.check()
+        self._stop_if_asked()
 
     def _finish_phase(self, phase: Phase) -> None:
         position = self.position
@@ -244,10 +215,7 @@ class Experiment:
             position.best_epoch = position.epoch
             self._save_best()
         elif position.best_epoch != position.epoch:
-            # The count of updates goes on: noise is never used twice.
-            step = int(tf.convert_to_tensor(self.model.step))
-            self.model.load_weights(self.directory.best_model)
-            self.model.step.assign(step)
+            self._load_best()
         scores = {
             split: evaluation.evaluate_dataset(self.model, self._evaluation_data(split))
             for split in self.evaluate
@@ -262,19 +230,16 @@ class Experiment:
             position.best_epoch,
             self._summary(scores),
         )
-        if self.pictures is not None and self.pictures.sentences:
-            LOGGER.info(
-                "A sentence of %s:\n%s", self.monitor_split, self.pictures.as_text()
-            )
+        if self.recorder and (text := self.recorder.example()):
+            LOGGER.info("%s", text)
         position.phase += 1
         position.epoch = position.step = position.best_epoch = 0
         position.best = None
         self._save()
-        self.stop.check()
+        self._stop_if_asked()
 
     def _finish(self) -> RunResult:
         self._tick()
-        self._write_predictions()
         results = self.position.results
         result = RunResult(
             output_dir=self.directory.path,
@@ -283,18 +248,13 @@ class Experiment:
             best_epochs={name: value["best_epoch"] for name, value in results.items()},
             seconds=round(self.position.seconds, 1),
         )
-        self.directory.write_json(self.directory.metrics, result.to_json())
+        if self.recorder:
+            self.workers.alone(
+                self.recorder.write_results, result.to_json(), self.evaluate
+            )
+        # Whoever ends takes the cluster down, so nobody does before the chief is done.
+        self.workers.wait()
         return result
-
-    def _write_predictions(self) -> None:
-        if self.predict is None:
-            return
-        for split in self.evaluate:
-            sentences = self.dataset.sentences(split)
-            sentences = sentences[: self.dataset.num_examples(split)]
-            heads, relations = self.predict(sentences)
-            path = self.directory.predictions / f"{split}.conllu"
-            write_conllu(path, sentences, heads=heads, relations=relations)
 
     # The state -----------------------------------------------------------------------
 
@@ -311,17 +271,46 @@ class Experiment:
         if self.checkpoint_seconds is not None:
             since = time.perf_counter() - self.saved
             due = due or since >= self.checkpoint_seconds
-        if due or self.stop.signal_number is not None:
+        signals = self.workers.everyone(bool(due), self.stop.signal_number or 0)
+        self.stop.signal_number = int(signals[:, 1].max()) or None
+        if signals[0, 0] or self.stop.signal_number is not None:
             position.metric_sums = checkpoints.metric_sums(self.model, logs)
             self._save()
             position.metric_sums = {}
-            self.stop.check()
+            self._stop_if_asked()
+
+    def _stop_if_asked(self) -> None:
+        """Stops all processes if one of them got a signal, once the chief has saved."""
+        signals = self.workers.everyone(self.stop.signal_number or 0)
+        self.stop.signal_number = int(signals.max()) or None
+        self.stop.check()
+
+    def _find_position(self) -> bool:
+        """Takes on the position of the newest checkpoint; returns if there is one."""
+        found = self.checkpoints.latest() if self.workers.is_chief else None
+        self.path, position = found or (None, self.position)
+        self.position = Position.from_json(self.workers.from_chief(position.to_json()))
+        return bool(self.workers.everyone(found is not None)[0, 0])
+
+    def _restore(self) -> None:
+        if self.workers.is_chief:
+            self.workers.alone(
+                self.checkpoints.restore, self.model, self.path, self.position
+            )
+        self.workers.copy_from_chief(
+            checkpoints.state_variables(self.model, self.position)
+        )
 
     def _save(self) -> None:
         self._tick()
-        self.directory.write_history(self.position.rows)
-        self.checkpoints.save(self.model, self.position)
+        if self.recorder:
+            self.recorder.write_history(self.position.rows)
+            self.workers.alone(self.checkpoints.save, self.model, self.position)
         self.saved = time.perf_counter()
+
+    def _of_chief(self, logs: dict) -> dict:
+        """Returns the chief's logs, so that all processes decide alike."""
+        return json.loads(self.workers.from_chief(json.dumps(logs)))
 
     def _tick(self) -> None:
         now = time.perf_counter()
@@ -354,7 +343,18 @@ class Experiment:
         self._save_best()
 
     def _save_best(self) -> None:
-        run_directory.write_atomically(self.directory.best_model, self.model.save)
+        if self.recorder:
+            self.workers.alone(self.recorder.write_best_model)
+
+    def _load_best(self) -> None:
+        # The count of updates goes on: noise is never used twice.
+        step = int(tf.convert_to_tensor(self.model.step))
+        if self.workers.is_chief:
+            self.workers.alone(self.model.load_weights, self.directory.best_model)
+        self.workers.copy_from_chief(
+            [*self.model.weights, *self.model.estimator.variables]
+        )
+        self.model.step.assign(step)
 
     # Helpers -------------------------------------------------------------------------
 
@@ -373,19 +373,11 @@ class Experiment:
         return phase.patience is not None and since >= phase.patience
 
     def _fit_verbosity(self) -> int | str:
+        if not self.workers.is_chief:
+            return 0
         if self.verbose == "auto":
             return 1 if sys.stdout.isatty() else 2
         return self.verbose
-
-    def _where(self) -> str:
-        position = self.position
-        if position.phase == len(self.phases):
-            return "all phases are done"
-        phase = self.phases[position.phase]
-        text = f"phase {phase.name}, {position.epoch} of {phase.epochs} epochs done"
-        if position.step:
-            text += f", {position.step} updates of the next"
-        return f"{text} ({format_seconds(position.seconds)} so far)"
 
     def _summary(self, scores: dict) -> str:
         names = [metric.name for metric in self.metrics] or ["neg_elbo"]

@@ -159,3 +159,44 @@ class Phase:
         for key in ("estimator", "optimizer"):
             config[key] = keras.saving.deserialize_keras_object(config[key])
         return cls(**config)
+
+
+def check_phases(
+    phases: Sequence[Phase], dataset: Any, *, monitor: str, evaluate: Sequence[str]
+) -> tuple[str, str]:
+    """Checks that phases have names and the dataset the splits; returns the monitor's.
+
+    Args:
+      phases: of one run.
+      dataset: with `splits`.
+      monitor: "split/metric".
+      evaluate: splits.
+
+    Returns:
+      the monitor's split and metric.
+
+    Raises:
+      ConfigurationError: if a name is taken twice, or a split is not there.
+    """
+    names = [phase.name for phase in phases]
+    if not names or len(set(names)) < len(names):
+        raise ConfigurationError(
+            "train.phases must be one phase or more, each with a name of its own. "
+            f"Received: {names}."
+        )
+    monitor_split, _, metric = monitor.partition("/")
+    if not metric:
+        raise ConfigurationError(
+            "train.monitor must be split/metric, for example validation/neg_elbo. "
+            f"Received: {monitor!r}."
+        )
+    wanted = {f"Phase.split of {phase.name!r}": phase.split for phase in phases}
+    wanted |= {"train.monitor": monitor_split}
+    wanted |= {f"train.evaluate ({split})": split for split in evaluate}
+    for argument, split in wanted.items():
+        if split not in dataset.splits:
+            raise ConfigurationError(
+                f"{argument} names the split {split!r}, but "
+                f"the dataset has {', '.join(dataset.splits)}."
+            )
+    return monitor_split, metric

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -77,12 +79,14 @@ def train(
       ConfigurationError: if an argument cannot be used.
       RunDirectoryError: if `output_dir` holds something else.
       DataError, MissingDataError: if data is wrong or missing.
+      WorkerLostError: if another process of the model's distribution strategy is gone.
     """
     from tfnes.experiments import environment
     from tfnes.experiments.experiment import Experiment
     from tfnes.experiments.results import RunResult
     from tfnes.experiments.run_directory import RunDirectory, write_text
     from tfnes.experiments.smoke import SmokeProvider
+    from tfnes.experiments.workers import Workers
 
     if monitor_mode not in ("max", "min"):
         raise ConfigurationError(
@@ -98,11 +102,13 @@ def train(
         for phase in phases:
             phase.epochs = 1
     directory = RunDirectory(output_dir)
+    workers = Workers(model.distribute_strategy)
     experiment = Experiment(
         model=model,
         dataset=dataset,
         phases=phases,
         directory=directory,
+        workers=workers,
         seed=seed,
         metrics=metrics,
         baselines=baselines,
@@ -117,16 +123,22 @@ def train(
         pictures=pictures,
         verbose=verbose,
     )
-    directory.open(config)
-    try:
-        if directory.is_finished():
+    with workers.watch(), contextlib.closing(directory):
+        workers.require_same(config, what="configuration")
+        if workers.is_chief:
+            directory.open(config)
+        results = "null"
+        if workers.is_chief and directory.is_finished():
             LOGGER.info("%s: this run is finished.", directory.path)
-            return RunResult.from_json(directory.read_metrics(), directory.path)
-        directory.remove_leftovers()
+            results = json.dumps(directory.read_metrics())
+        results = json.loads(workers.from_chief(results))
+        if results is not None:
+            return RunResult.from_json(results, directory.path)
         LOGGER.info("%s", dataset.describe())
-        environment.record(directory, dataset)
-        configuration.warn_of_unused_bindings()
-        write_text(directory.operative_config, gin.operative_config_str())
+        workers.require_same(environment.digest(dataset), what="data set")
+        if workers.is_chief:
+            directory.remove_leftovers()
+            environment.record(directory, dataset)
+            configuration.warn_of_unused_bindings()
+            write_text(directory.operative_config, gin.operative_config_str())
         return experiment.run()
-    finally:
-        directory.close()
