@@ -33,6 +33,7 @@ class NESModel(TrainableModel):
     Example:
 
         >>> import keras, tensorflow as tf, tfnes
+        >>> keras.utils.set_random_seed(0)
         >>> network = keras.Sequential([keras.Input([2]), keras.layers.Dense(1)])
         >>> def wrong_sign(batch, seed):          # 0 or 1: no gradient anywhere
         ...     x, y = batch
