@@ -222,6 +222,14 @@ def test_encoder_gradient_flows_through_a_relaxed_latent(parser, batch):
         assert (gradient is not None) == (id(variable) in used), variable.path
 
 
+def test_a_decoder_that_is_frozen_from_the_start_is_not_trained(data):
+    model = _parser(data, decoder_trainable=False)
+    names = {v.path for v in model.trainable_variables}
+    assert names and not any("decoder" in name for name in names)
+    model.decoder_trainable = True
+    assert len(model.trainable_variables) > len(names)
+
+
 def test_elbo_variables(data):
     model = _parser(data)
     names = {v.path for v in model.elbo_variables}

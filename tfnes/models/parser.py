@@ -187,7 +187,7 @@ class Parser(StructuredVAE):
         )
         if self.vocabulary.vectors is not None:
             self.decoder_table.assign(self.vocabulary.vectors)
-        self.decoder_trainable = self._decoder_trainable
+        self._apply_decoder_trainable()
 
     @property
     def decoder_trainable(self) -> bool:
@@ -198,8 +198,13 @@ class Parser(StructuredVAE):
     def decoder_trainable(self, value: bool) -> None:
         self._decoder_trainable = bool(value)
         if self.vocabulary is not None:
-            self.decoder.trainable = bool(value)
-            self.decoder_table.trainable = bool(value) and not self.has_vectors
+            self._apply_decoder_trainable()
+
+    def _apply_decoder_trainable(self) -> None:
+        # Not by the property: TensorFlow leaves an assignment out that changes nothing.
+        value = self._decoder_trainable
+        self.decoder.trainable = value
+        self.decoder_table.trainable = value and not self.has_vectors
 
     @property
     def elbo_variables(self) -> list[keras.Variable]:
