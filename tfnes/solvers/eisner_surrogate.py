@@ -75,7 +75,7 @@ def eisner_surrogate(
     @tf.custom_gradient
     def soft_tree(scores: Tensor) -> Any:
         def gradient(upstream: Tensor) -> Tensor:
-            return run(_gradient, scores, upstream)
+            return run(_gradient, scores, tf.ensure_shape(upstream, scores.shape))
 
         return run(_soft_tree, scores), gradient
 

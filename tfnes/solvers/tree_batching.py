@@ -80,7 +80,7 @@ def solve_parts(
     nodes = tf.shape(scores)[1]
     # The tape need not look inside.
     batched = [tf.stop_gradient(x) for x in (scores, *batched)]
-    return run(*batched)[:, :nodes, :nodes]
+    return tf.ensure_shape(run(*batched)[:, :nodes, :nodes], scores.shape)
 
 
 def _runner(core: Core, *, chunk: int, dtype: tf.DType, **constants: Any) -> Core:
