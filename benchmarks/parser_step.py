@@ -78,11 +78,16 @@ def main():
         target=flags.target,
         data_dir=flags.data_dir,
         vectors=flags.vectors,
+        vocabulary="source",
+        signatures=True,
         missing_train="dev",
         max_source_length=None,
         max_target_length=None,
     )
-    model = Parser(DependencyTree(projective=flags.projective))
+    # As in gin_configs/base/treebank_adaptation.gin.
+    model = Parser(
+        DependencyTree(projective=flags.projective), word_dropout=1.0, dropout=0.3
+    )
     model.adapt(data)
     batch = longest_batch(data, flags.batch_size)
     lengths = batch["lengths"].numpy()
