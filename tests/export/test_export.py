@@ -323,7 +323,10 @@ def test_what_cannot_be_exported_is_said(tmp_path):
 
 
 def test_state_of_another_model_is_refused(tmp_path):
-    model, _ = vector_model(squares)
+    model, batch = vector_model(squares)
     np.savez(tmp_path / "state.npz", **{"state/model/99": np.zeros(3)})
+    with pytest.raises(ConfigurationError, match="not built"):
+        tfnes.export.load_state(model, tmp_path / "state.npz")
+    model.build(batch)
     with pytest.raises(DataError, match=r"state/model/99 of shape \(3,\).*none"):
         tfnes.export.load_state(model, tmp_path / "state.npz")
