@@ -145,6 +145,22 @@ def test_mean_gradient_is_exact_as_sigma_shrinks(name, granularity):
     check(mean[1:], exact(model, batch), error[1:], name)
 
 
+def check_encoder(model, batch, *, name):
+    """Every variable has a rule, and the mean is exact, with noise by example."""
+    _, rest, _ = assign_rules(model, model.elbo_variables)
+    assert not rest
+    nes = NES(
+        population_size=8,
+        sigma=0.01,
+        noise="activations",
+        granularity="example",
+        without_rule="error",
+        fitness_shaping="identity",
+    )
+    mean, error = mean_update(nes, model, batch, 300)
+    check(mean[1:], exact(model, batch), error[1:], name)
+
+
 def test_parser_is_exact_as_sigma_shrinks():
     """With a smooth stand-in for the ELBO: sums of the arc scores."""
     data = tfnes.datasets.DemoTreebank(seed=0)
@@ -172,18 +188,7 @@ def test_parser_is_exact_as_sigma_shrinks():
             return tf.ones([3])
 
     model = Scores(parser, loss=loss)
-    _, rest, _ = assign_rules(model, variables)
-    assert not rest
-    nes = NES(
-        population_size=8,
-        sigma=0.01,
-        noise="activations",
-        granularity="example",
-        without_rule="error",
-        fitness_shaping="identity",
-    )
-    mean, error = mean_update(nes, model, batch, 300)
-    check(mean[1:], exact(model, batch), error[1:], "parser")
+    check_encoder(model, batch, name="parser")
 
 
 def test_nri_encoder_is_exact_as_sigma_shrinks():
@@ -203,18 +208,7 @@ def test_nri_encoder_is_exact_as_sigma_shrinks():
         elbo_variables = property(lambda self: variables)
 
     model = Encoder(encoder, loss=loss)
-    _, rest, _ = assign_rules(model, variables)
-    assert not rest
-    nes = NES(
-        population_size=8,
-        sigma=0.01,
-        noise="activations",
-        granularity="example",
-        without_rule="error",
-        fitness_shaping="identity",
-    )
-    mean, error = mean_update(nes, model, batch, 300)
-    check(mean[1:], exact(model, batch), error[1:], "nri")
+    check_encoder(model, batch, name="nri")
 
 
 @pytest.mark.parametrize(

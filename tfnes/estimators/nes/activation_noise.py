@@ -71,7 +71,6 @@ class ActivationNoise(Perturbation):
                 "NES.without_rule = 'weights'."
             )
         self._rest = None
-        self.touched = []
         if rest:
             self._rest = WeightNoise(
                 fitness, rest, source=source, seed=seed, sigma=_constant(sigma, rest)
