@@ -88,9 +88,6 @@ class Figure2(Study):
         if settings.smoke:
             self.scale = Scale((5,), 2, 2, 1, 300.0, "wall")
 
-    def runs(self):
-        return self.more_runs({})
-
     def more_runs(self, results):
         return [
             run

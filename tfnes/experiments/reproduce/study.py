@@ -34,9 +34,12 @@ class Study(abc.ABC):
     def __init__(self, settings: Settings):
         self.settings = settings
 
-    @abc.abstractmethod
     def runs(self) -> list[Run]:
-        """Returns the runs that are needed whatever comes out."""
+        """Returns the runs that are needed whatever comes out.
+
+        By default those that `more_runs` asks for when there are no results.
+        """
+        return self.more_runs({})
 
     def more_runs(self, results: Results) -> list[Run]:
         """Returns the runs that the results so far ask for; none when it is done.

@@ -169,9 +169,6 @@ class Table1(Study):
                 self.scale, seeds=(0,), epochs=1, seconds=None
             )
 
-    def runs(self):
-        return self.more_runs({})
-
     def more_runs(self, results):
         runs = []
         for space in SPACES:

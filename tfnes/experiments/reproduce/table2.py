@@ -116,9 +116,6 @@ class Table2(Study):
                 self.scale, seeds=(0,), learning_rates=self.scale.learning_rates[:1]
             )
 
-    def runs(self):
-        return self.more_runs({})
-
     def more_runs(self, results):
         runs = []
         for setup in SETUPS:
