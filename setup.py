@@ -12,8 +12,9 @@ VERSION = re.search(
     re.MULTILINE,
 ).group(1)
 
-# The configurations are part of the wheel, as data of a package of their own.
+# Configurations and benchmarks are part of the wheel, as data of packages of their own.
 CONFIG_PACKAGE = "tfnes.gin_configs"
+BENCHMARK_PACKAGE = "tfnes.benchmarks"
 
 setup(
     name="tfnes",
@@ -26,8 +27,12 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=[*find_packages(include=["tfnes", "tfnes.*"]), CONFIG_PACKAGE],
-    package_dir={CONFIG_PACKAGE: "gin_configs"},
+    packages=[
+        *find_packages(include=["tfnes", "tfnes.*"]),
+        CONFIG_PACKAGE,
+        BENCHMARK_PACKAGE,
+    ],
+    package_dir={CONFIG_PACKAGE: "gin_configs", BENCHMARK_PACKAGE: "benchmarks"},
     package_data={"tfnes": ["py.typed"], CONFIG_PACKAGE: ["**/*.gin"]},
     install_requires=[
         "absl-py",
@@ -47,6 +52,17 @@ setup(
         "ud": ["udtools"],
         "vectors": ["gensim"],
         "jax": ["jax>=0.10"],
+        "gpu": ["tensorflow[and-cuda]>=2.20"],  # Linux, NVIDIA
+        "benchmarks": [  # the peers of benchmarks/
+            "evosax",
+            "evotorch",
+            "jax>=0.10",
+            "networkx",
+            "scipy",
+            "supar",
+            "torch-struct",
+            "ufal.chu-liu-edmonds",
+        ],
         "test": [
             "hypothesis",
             "jax>=0.10",
@@ -65,11 +81,18 @@ setup(
             "tfnes-evaluate = tfnes.evaluate:main",
             "tfnes-predict = tfnes.predict:main",
             "tfnes-reproduce = tfnes.reproduce:main",
+            "tfnes-benchmark = tfnes.benchmark:main",
         ]
     },
     classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
         "License :: OSI Approved :: Apache Software License",
-        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
     ],
 )

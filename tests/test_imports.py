@@ -22,7 +22,7 @@ LAYERS = (
     ("datasets", "metrics", "plotting"),
     ("callbacks", "export", "testing"),
     ("experiments",),
-    ("train", "evaluate", "predict", "reproduce"),
+    ("train", "evaluate", "predict", "reproduce", "benchmark"),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # Leaves: what they may import beside the foundations.

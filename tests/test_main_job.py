@@ -180,6 +180,20 @@ def test_predict_reads_tokens_from_standard_input(run, capfd, monkeypatch):
     assert [s.forms for s in sentences] == [("ein", "Wort"), ("noch", "drei", "Wörter")]
 
 
+def test_predict_draws_trees_of_a_split(run, tmp_path, capfd):
+    pictures = tmp_path / "pictures"
+    arguments = [f"--run={run}", "--split=target_test", f"--pictures={pictures}"]
+    assert predict.main([*arguments, "--num_pictures=2"]) == 0
+    assert capfd.readouterr().out == ""
+    drawn = sorted(pictures.iterdir())
+    assert [path.name[:3] for path in drawn] == ["001", "002"]
+    text = drawn[0].read_text(encoding="utf-8")
+    assert "<svg" in text
+    assert "gold below" in text
+    assert predict.main([*arguments, "--split=dev"]) == 2
+    assert predict.main([*arguments, "--input=x.conllu"]) == 2
+
+
 def test_pictures_and_texts_are_in_tensorboard(run):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -3,6 +3,7 @@
 import pathlib
 import subprocess
 import sys
+import sysconfig
 import time
 
 import pytest
@@ -12,9 +13,10 @@ import tfnes.predict
 import tfnes.train
 
 ROOT = pathlib.Path(tfnes.__file__).parents[1]
+PROGRAMS = ["train", "evaluate", "predict", "reproduce", "benchmark"]
 
 
-@pytest.mark.parametrize("program", ["train", "evaluate", "predict", "reproduce"])
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_help_comes_at_once_and_without_tensorflow(program):
     code = (
         "import sys, time\n"
@@ -37,7 +39,7 @@ def test_help_comes_at_once_and_without_tensorflow(program):
     assert seconds < 3
 
 
-@pytest.mark.parametrize("program", ["train", "evaluate", "predict", "reproduce"])
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_bin_runs_the_program(program):
     script = ROOT / "bin" / program
     if not script.exists():
@@ -47,6 +49,20 @@ def test_bin_runs_the_program(program):
     )
     assert process.returncode == 0
     assert f"usage: {program}" in process.stdout
+
+
+def test_bin_needs_no_installation_of_tfnes_itself():
+    script = ROOT / "bin" / "train"
+    if not script.exists():
+        pytest.skip("not a checkout")
+    # -S leaves out site-packages, and with it an installed tfnes.
+    command = [sys.executable, "-S", str(script), "--help"]
+    packages = {"PYTHONPATH": sysconfig.get_path("purelib")}
+    done = subprocess.run(command, env=packages, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    done = subprocess.run(command, env={}, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "pip install -e" in done.stderr
 
 
 def test_without_a_configuration(capsys):

@@ -11,6 +11,7 @@ Names are imported when they are first used, so `import tfnes` is cheap.
 * `experiments`: run directories, phases, configurations, result tables.
 * `train`, `evaluate`, `predict`: the programs, and `train.train` for Python.
 * `reproduce`: the program that makes the tables and figures of the paper.
+* `benchmark`: the program that runs benchmarks by name.
 * `theory`: the convergence bounds of Lemma 1 and Theorem 1 as functions.
 * `testing`: checks for structures, estimators and models of one's own.
 * `random`, `errors`, `typing`, `registration`: foundations.
@@ -24,6 +25,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _MODULES = (
+    "benchmark",
     "callbacks",
     "datasets",
     "errors",

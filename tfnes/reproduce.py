@@ -86,9 +86,9 @@ def _run(flags, arguments: Sequence[str]) -> int:
     from tfnes.experiments.reproduce.study import dry_run, reproduce
 
     if flags.list:
-        width = max(map(len, studies.STUDIES))
-        for name, (_, text) in sorted(studies.STUDIES.items()):
-            print(f"{name:<{width}}  {text}")
+        command_line.print_list(
+            {name: text for name, (_, text) in sorted(studies.STUDIES.items())}
+        )
         return 0
     if flags.study not in studies.STUDIES:
         raise ConfigurationError(

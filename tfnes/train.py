@@ -5,6 +5,8 @@ From the shell (`tfnes-train`, `python -m tfnes.train` and `bin/train` are the s
     bin/train --gin_file=gin_configs/parser_nes.gin
     bin/train --gin_file=gin_configs/parser_nes.gin --gin_param="NES.sigma=0.05" \\
         --output_dir=runs/sigma_0.05
+    bin/train --python_file=my_model.py --gin_file=gin_configs/mlp_nes.gin \\
+        --gin_param="train.model=@MyModel()"
     bin/train --list
 
 From Python:
@@ -56,6 +58,8 @@ def _parse(arguments: Sequence[str]):
         "      --gin_file=gin_configs/datasets/ud_csui_to_gsd.gin --data_dir=DIR\n"
         "  bin/train --gin_file=gin_configs/parser_nes.gin \\\n"
         '      --gin_param="NES.sigma=0.05" --output_dir=runs/sigma_0.05\n'
+        "  bin/train --python_file=my_model.py --gin_file=gin_configs/mlp_nes.gin \\\n"
+        '      --gin_param="train.model=@MyModel()"\n'
         "  bin/train --list",
     )
     add = parser.add_argument
@@ -73,6 +77,14 @@ def _parse(arguments: Sequence[str]):
         metavar="BINDING",
         help='a binding such as "NES.sigma=0.05" (also --gin.NES.sigma=0.05); may be '
         "given several times",
+    )
+    add(
+        "--python_file",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a file of yours that registers a model, a structure, ..., which the "
+        "configurations may name; it is run; may be given several times",
     )
     add(
         "--output_dir",
@@ -109,6 +121,7 @@ def _run(flags, arguments: Sequence[str]) -> int:
     from tfnes.experiments import catalog
 
     if flags.list:
+        configuration.parse([], python_files=flags.python_file)
         print(catalog.catalog())
         return 0
     from tfnes.experiments.distribution import strategy_scope
@@ -121,7 +134,7 @@ def _run(flags, arguments: Sequence[str]) -> int:
         bindings.append(f"train.seed = {flags.seed}")
     if flags.data_dir is not None:
         bindings.append(f"DATA_DIR = {str(flags.data_dir)!r}")
-    configuration.parse(flags.gin_file, bindings)
+    configuration.parse(flags.gin_file, bindings, python_files=flags.python_file)
     with _output_directory(flags) as output_dir:
         try:
             result, reports = _train_in(scope, flags, output_dir)

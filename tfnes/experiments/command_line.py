@@ -15,7 +15,7 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from tfnes.errors import TfnesError
 
@@ -25,11 +25,12 @@ STRATEGIES = ("none", "mirrored", "multi_worker")
 
 
 def new_parser(
-    *, program: str, description: str, epilog: str = ""
+    *, program: str, description: str, epilog: str = "", usage: str | None = None
 ) -> argparse.ArgumentParser:
     """Returns an argument parser in the style of all programs here."""
     return argparse.ArgumentParser(
         prog=program,
+        usage=usage,
         description=description,
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -52,6 +53,13 @@ def add_distribution_flags(parser: argparse.ArgumentParser) -> None:
         help="replicas of --strategy=mirrored; on a machine without GPUs, N logical "
         "CPU devices",
     )
+
+
+def print_list(lines: Mapping[str, str]) -> None:
+    """Prints names and what they are, one line each, in the style of all `--list`."""
+    width = max(map(len, lines), default=0)
+    for name, text in lines.items():
+        print(f"{name:<{width}}  {text}")
 
 
 def split_gin_arguments(arguments: Sequence[str]) -> list[str]:

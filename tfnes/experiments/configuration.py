@@ -18,7 +18,7 @@ import pathlib
 import re
 import sys
 import tokenize
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import gin
@@ -97,7 +97,12 @@ def register_keras() -> None:
                     gin.register(value, module=module_name)
 
 
-def parse(files: Sequence[str], bindings: Sequence[str] = ()) -> None:
+def parse(
+    files: Sequence[str],
+    bindings: Sequence[str] = (),
+    *,
+    python_files: Sequence[str] = (),
+) -> None:
     """Reads gin files and bindings into gin's one configuration, and locks it.
 
     Later ones override earlier ones. Everything that they name must be registered:
@@ -105,11 +110,18 @@ def parse(files: Sequence[str], bindings: Sequence[str] = ()) -> None:
     the current directory, or where Python finds modules. The same folders serve
     `include`.
 
+    Args:
+      files: gin files, as `find_config` takes them.
+      bindings: `NAME=VALUE`.
+      python_files: files that register classes; the same as a gin file that imports
+        them.
+
     Raises:
       ConfigurationError: for whatever gin does not accept; the message names the
         binding, its file and line.
     """
     paths = [str(find_config(name)) for name in files]
+    modules = [_find_module(name) for name in python_files]
     for binding in bindings:
         if "=" not in binding:
             raise ConfigurationError(
@@ -117,11 +129,44 @@ def parse(files: Sequence[str], bindings: Sequence[str] = ()) -> None:
                 '"NES.sigma=0.05".'
             )
     folders = [pathlib.Path(path).resolve().parent for path in paths]
-    for folder in (pathlib.Path.cwd(), *folders):
-        if str(folder) not in sys.path:
-            sys.path.append(str(folder))
+    add_module_folders(
+        [path.parent for path in modules] + [pathlib.Path.cwd(), *folders]
+    )
     with _messages(bindings, folders=folders):
+        for path in modules:
+            gin.parse_config(f"import {path.stem}")
         gin.parse_config_files_and_bindings(paths, list(bindings))
+
+
+def _find_module(name: str) -> pathlib.Path:
+    """Returns a file of Python that can be imported by its name."""
+    path = pathlib.Path(name).resolve()
+    if not path.is_file() or path.suffix != ".py" or not path.stem.isidentifier():
+        raise ConfigurationError(
+            "--python_file must be a file of Python whose name is a word of letters, "
+            f"digits and _, such as my_model.py. Received: {name}"
+            + ("." if path.is_file() else ", which does not exist.")
+        )
+    return path
+
+
+def add_module_folders(folders: Iterable[str | os.PathLike]) -> None:
+    """Lets modules be imported from these folders too, after all others."""
+    for folder in map(os.fspath, folders):
+        if folder not in sys.path:
+            sys.path.append(folder)
+
+
+def module_folders() -> list[str]:
+    """Returns the folders of the modules that the configuration imports."""
+    folders = []
+    for statement in gin.config._IMPORTS:
+        name = statement.module.split(".")[0]
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if file is not None:
+            path = pathlib.Path(file).resolve()
+            folders.append(str(path.parents[path.name == "__init__.py"]))
+    return sorted(set(folders))
 
 
 def parse_text(text: str, *, name: str) -> None:
@@ -242,6 +287,11 @@ def _explain(error: Exception, bindings: Sequence[str]) -> str:
             f'value. Give it one: --gin_param="{name}=...".'
         )
     where = _place(text, bindings)
+    if isinstance(error, ModuleNotFoundError):
+        return (
+            f"{where}: {text.splitlines()[0]}. A module lies beside the gin file that "
+            "imports it, in the current directory, or where PYTHONPATH says."
+        )
     unknown = re.search(r"No configurable matching (?:reference )?'@?([\w./]+)", text)
     if unknown:
         name = unknown.group(1).split("/")[-1]

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 import tfnes
 from tfnes.errors import RunDirectoryError
+from tfnes.experiments import configuration
 from tfnes.experiments.run_directory import RunDirectory
 
 LOGGER = logging.getLogger("tfnes")
@@ -75,6 +76,7 @@ def describe(dataset: Any) -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "gpus": [device.name for device in tf.config.list_physical_devices("GPU")],
         "replicas": tf.distribute.get_strategy().num_replicas_in_sync,
+        "module_folders": configuration.module_folders(),
         "data": data,
         "data_digest": digest(dataset),
     }

@@ -41,6 +41,8 @@ class SavedRun:
             )
         catalog.register_all()
         # Imports what the configuration imports, too, so that the model can be loaded.
+        folders = self.directory.read_environment().get("module_folders", [])
+        configuration.add_module_folders([*folders, pathlib.Path.cwd()])
         configuration.parse_text(config, name=str(self.directory.config))
 
     def load_model(self) -> keras.Model:
