@@ -71,7 +71,7 @@ def test_imports_go_one_way(path):
             assert part in LEAVES[own] | FOUNDATIONS, f"{own} must not import {part}"
 
 
-def test_public_names_are_lazy_and_all_there():
+def test_public_names_are_lazy_all_there_and_come_without_warnings():
     code = (
         "import sys, tfnes\n"
         "assert not {'tensorflow', 'keras', 'gin'} & set(sys.modules)\n"
@@ -79,7 +79,8 @@ def test_public_names_are_lazy_and_all_there():
         "for name in tfnes.__all__:\n"
         "    getattr(tfnes, name)\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    command = [sys.executable, "-W", "error", "-c", code]
+    subprocess.run(command, check=True, timeout=120)
 
 
 def test_unknown_name_is_an_attribute_error():

@@ -200,17 +200,43 @@ def test_pictures_and_texts_are_in_tensorboard(run):
     train_log = EventAccumulator(str(run / "train")).Reload()
     validation = EventAccumulator(str(run / "validation")).Reload()
     assert set(train_log.Tags()["tensors"]) >= {
-        "configuration/text_summary",
-        "operative_configuration/text_summary",
+        "configuration",
+        "operative_configuration",
         "pretrain/neg_elbo",
         "adapt/neg_elbo",
         "adapt/evaluations_per_second",
-    } or set(train_log.Tags()["tensors"]) >= {"configuration", "adapt/neg_elbo"}
+        "adapt/population_std",
+    }
+    (text,) = train_log.Tensors("configuration")[0].tensor_proto.string_val
+    assert b"adapt/Phase.estimator = @NES()" in text
     tags = set(validation.Tags()["tensors"])
-    assert {"source_dev/uas", "source_dev/las", "trees/1"} <= tags
+    assert tags >= {
+        "source_dev/uas",
+        "source_dev/las",
+        "source_dev/log_potentials",
+        "source_dev/fitness",
+        "handed_on/target_test/uas",
+        "trees/1",
+    }
+    # A population has losses in the second phase alone.
+    assert len(validation.Tensors("source_dev/log_potentials")) == 5
+    assert len(validation.Tensors("source_dev/fitness")) == 1
     steps = [event.step for event in validation.Tensors("source_dev/uas")]
     assert steps == sorted(set(steps))
     assert len(steps) == 5
+
+
+def test_hyperparameters_are_in_tensorboard(run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams import metadata
+
+    log = EventAccumulator(str(run)).Reload()
+    content = log.SummaryMetadata(metadata.SESSION_START_INFO_TAG).plugin_data.content
+    values = metadata.parse_session_start_info_plugin_data(content).hparams
+    assert values["POPULATION_SIZE"].number_value == 4
+    assert values["SIGMA"].number_value == 0.1
+    assert values["adapt/Phase.estimator"].string_value == "@NES()"
+    assert "NES.population_size" not in values  # refers to the macro
 
 
 def test_a_split_that_is_not_there(run, capfd):

@@ -8,9 +8,11 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import tfnes
 from tfnes import callbacks
 from tfnes.callbacks import throughput
 from tfnes.datasets import Sentence
+from tfnes.testing.small_vae import SmallVAE
 
 
 @pytest.fixture
@@ -118,3 +120,63 @@ def test_pictures_of_predicted_trees(tmp_path):
     assert callback.as_text() == "\n".join(
         ["a (root)   ✗ gold head: cat", "└─ cat (det)   ✗ gold head: the root"]
     )
+
+
+def read_histogram(events, tag, step=0):
+    """Returns the counts of the buckets, and the smallest and largest value."""
+    buckets = tf.make_ndarray(events.Tensors(tag)[step].tensor_proto)
+    return buckets[:, 2], buckets[0, 0], buckets[-1, 1]
+
+
+@pytest.mark.parametrize("granularity", ["member", "example"])
+def test_histogram_of_fitness_changes_nothing(tmp_path, granularity):
+    model = tfnes.models.MLP(hidden_units=4, input_size=5)
+    noise = "weights" if granularity == "member" else "activations"
+    estimator = tfnes.estimators.NES(
+        population_size=10, sigma=0.1, noise=noise, granularity=granularity
+    )
+    model.compile(keras.optimizers.SGD(0.1), estimator)
+    batch = {"image": tf.eye(3, 5), "index": tf.range(3)}
+    model.build(batch)
+    writer = tf.summary.create_file_writer(str(tmp_path))
+    callback = callbacks.Distributions(batch, writer=writer, name="dev", num_members=8)
+    callback.set_model(model)
+    before = [variable.numpy() for variable in model.variables]
+    callback.on_epoch_end(0)
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert set(events.Tags()["tensors"]) == {"dev/fitness", "dev/log_potentials"}
+    h = model.encode(batch).numpy()
+    counts, low, high = read_histogram(events, "dev/log_potentials")
+    assert (counts.sum(), low, high) == pytest.approx((h.size, h.min(), h.max()))
+    counts, low, high = read_histogram(events, "dev/fitness")
+    assert counts.sum() == (8 if granularity == "member" else 24)
+    assert low < high
+    for variable, value in zip(model.variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+
+
+def test_histogram_of_log_potentials_leaves_padding_out(tmp_path):
+    tree = tfnes.structures.DependencyTree()
+    model = SmallVAE(tree, tree.enumerate(2), kl="none", seed=0)
+    model.compile(keras.optimizers.SGD(0.1), tfnes.estimators.Exact())
+    batch = {**model.batch(2), "lengths": tf.constant([1, 2])}
+    writer = tf.summary.create_file_writer(str(tmp_path))
+    callback = callbacks.Distributions(batch, writer=writer)
+    callback.set_model(model)
+    callback.on_epoch_end(0)
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert events.Tags()["tensors"] == ["distributions/log_potentials"]
+    # One arc from the root to one word; four among the root and two words.
+    assert read_histogram(events, "distributions/log_potentials")[0].sum() == 5
+
+
+def test_pictures_of_predicted_graphs(tmp_path):
+    writer = tf.summary.create_file_writer(str(tmp_path))
+    edges = tf.constant([[1.0, 1, 0], [0, 1, 1]])
+    callback = callbacks.GraphPictures({"edges": edges}, writer=writer)
+    model = Counting()
+    model.predict_batch = lambda batch: {"latent": tf.ones_like(batch["edges"])}
+    callback.set_model(model)
+    callback.on_epoch_end(0)
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert events.Tags()["tensors"] == ["graphs/1", "graphs/2"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 import keras
 import tensorflow as tf
@@ -34,6 +35,7 @@ class Scalars(keras.callbacks.Callback):
         super().__init__()
         self.prefix = f"{prefix}/" if prefix else ""
         self.every = every
+        self._log_dir = log_dir
         self._writers = {
             kind: tf.summary.create_file_writer(os.path.join(log_dir, kind))
             for kind in ("train", "validation")
@@ -44,6 +46,25 @@ class Scalars(keras.callbacks.Callback):
         with self._writers["train"].as_default(step=0):
             tf.summary.text(name, text)
             self._writers["train"].flush()
+
+    def write_scores(self, scores: Mapping[str, float], *, step: int) -> None:
+        """Writes metrics beside those of the splits, in the folder `validation`."""
+        with self._writers["validation"].as_default(step=step):
+            for name, value in scores.items():
+                tf.summary.scalar(name, float(value))
+        self._writers["validation"].flush()
+
+    def write_hyperparameters(
+        self, values: Mapping[str, bool | int | float | str]
+    ) -> None:
+        """Writes what distinguishes this run from others, for TensorBoard's HParams."""
+        from tensorboard.plugins.hparams import api
+
+        # The session that TensorBoard finds here owns the metrics of both folders.
+        writer = tf.summary.create_file_writer(os.fspath(self._log_dir))
+        with writer.as_default():
+            api.hparams(dict(values))
+        writer.close()
 
     @property
     def validation_writer(self) -> tf.summary.SummaryWriter:

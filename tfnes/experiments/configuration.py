@@ -28,6 +28,7 @@ from tfnes.errors import ConfigurationError
 LOGGER = logging.getLogger("tfnes")
 
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1]
+_PLAIN = (bool, int, float, str)
 _BINDING = re.compile(r"^([\w./]+)\s*=", re.MULTILINE)
 
 
@@ -241,6 +242,25 @@ def describe(arguments: Mapping[str, Any], *, smoke: bool = False) -> str:
     return "# A smoke run.\n" * smoke + text
 
 
+def hyperparameters() -> dict[str, bool | int | float | str]:
+    """Returns each binding with a plain value, and each macro, by name.
+
+    What refers to a macro is left out, since the macro is there; what refers to an
+    object is its name.
+    """
+    values: dict[str, bool | int | float | str] = {}
+    for (scope, selector), arguments in gin.config._CONFIG.items():
+        prefix = f"{scope}/" if scope else ""
+        for argument, value in arguments.items():
+            name = f"{prefix}{selector.rsplit('.', 1)[-1]}.{argument}"
+            if selector == "gin.macro":
+                name = scope
+            elif repr(value).startswith("%"):
+                continue
+            values[name] = value if isinstance(value, _PLAIN) else repr(value)
+    return values
+
+
 def _plain(value: Any) -> str:
     """Returns a description of an object that is the same in every process."""
     if isinstance(value, list | tuple):
@@ -248,7 +268,7 @@ def _plain(value: Any) -> str:
     if hasattr(value, "get_config"):
         config = json.dumps(value.get_config(), default=_plain, sort_keys=True)
         return f"{type(value).__name__} {config}"
-    if isinstance(value, str | int | float | bool | None):
+    if value is None or isinstance(value, _PLAIN):
         return repr(value)
     return type(value).__name__
 

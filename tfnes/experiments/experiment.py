@@ -230,8 +230,10 @@ class Experiment:
             position.best_epoch,
             self._summary(scores),
         )
-        if self.recorder and (text := self.recorder.example()):
-            LOGGER.info("%s", text)
+        if self.recorder:
+            self.recorder.write_scores(scores)
+            if text := self.recorder.example():
+                LOGGER.info("%s", text)
         position.phase += 1
         position.epoch = position.step = position.best_epoch = 0
         position.best = None

@@ -68,7 +68,8 @@ def train(
       keep_checkpoints: number of states to keep; the older ones serve if the newest is
         damaged.
       callbacks: further Keras callbacks.
-      pictures: number of sentences to draw after each epoch.
+      pictures: number of sentences or graphs to draw after each epoch; 0: no histograms
+        either.
       smoke: run two updates of each phase on a few examples, to see that all works.
       verbose: of `fit`; "auto": a progress bar in a terminal, else a line an epoch.
 

@@ -13,6 +13,7 @@
 * `population`: the loop over the pairs, summed in a fixed order.
 * `fitness_shaping`: what is made of the population's losses.
 * `smoothing`: the smoothed loss g beside the loss k.
+* `population_losses`: the losses of a population without an update, to look at.
 * `replicas`: the population over the replicas of a `tf.distribute` strategy.
 """
 
