@@ -5,6 +5,8 @@ import re
 
 from setuptools import find_packages, setup
 
+DOCS = ["mkdocs-material", "mkdocstrings[python]"]
+
 ROOT = pathlib.Path(__file__).parent
 VERSION = re.search(
     r'^__version__ = "(.+)"$',
@@ -66,14 +68,16 @@ setup(
         "test": [
             "hypothesis",
             "jax>=0.10",
+            *DOCS,  # The tests build the site and check the types.
+            "mypy",
             "networkx",
             "pytest",
             "pytest-xdist",
             "scipy",
             "udtools",
         ],
-        "dev": ["ruff"],
-        "docs": ["mkdocs-material", "mkdocstrings[python]"],
+        "dev": ["jupytext", "ruff"],
+        "docs": DOCS,
     },
     entry_points={
         "console_scripts": [

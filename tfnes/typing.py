@@ -8,16 +8,16 @@ structure (`[K]`, `[E]`, `[n + 1, n + 1]`, ...).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import tensorflow as tf
 
-Tensor = tf.Tensor
-TensorLike = Any
-Batch = Mapping[str, tf.Tensor]
+Tensor: TypeAlias = tf.Tensor
+TensorLike: TypeAlias = Any
+Batch: TypeAlias = Mapping[str, tf.Tensor]
 """One mini-batch: named tensors whose first axis is the example axis."""
 
-Seed = tf.Tensor
+Seed: TypeAlias = tf.Tensor
 """A stateless seed: `[2]`, int32 (see `tfnes.random`)."""
 
 

@@ -3,7 +3,6 @@
 import numpy as np
 
 import tfnes
-from tfnes.datasets.array_batches import make_array_dataset
 
 
 @tfnes.register("dataset", package="examples")
@@ -51,7 +50,7 @@ class GridImages(tfnes.datasets.DatasetProvider):
     def get_dataset(self, split, **arguments):
         self.check_split(split)
         arrays = {"image": self._images[split], "gold_path": self._paths[split]}
-        return make_array_dataset(arrays, **arguments)
+        return tfnes.datasets.make_array_dataset(arrays, **arguments)
 
     def num_examples(self, split):
         return len(self._images[split])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -50,8 +52,8 @@ class Distributions(keras.callbacks.Callback):
         self.name = name
         self.num_members = num_members
         self.seed = seed
-        self._compute = None
-        self._estimator = None
+        self._compute: Any = None
+        self._estimator: Any = None
 
     def on_epoch_end(self, epoch, logs=None):
         estimator = self.model.estimator

@@ -65,7 +65,7 @@ class SmoothingGap(keras.callbacks.Callback):
         self.loss = loss
         self.every = every
         self.seed = seed
-        self._gap = None
+        self._gap: Any = None
 
     def on_epoch_end(self, epoch, logs=None):
         if logs is None or epoch % self.every:

@@ -21,6 +21,7 @@ array_batches          batches of arrays in memory
 binarized_images       MNIST and its relatives, every pixel 0 or 1
 """
 
+from tfnes.datasets.array_batches import make_array_dataset
 from tfnes.datasets.binarized_images import BinarizedImages
 from tfnes.datasets.conllu_io import read_conllu, read_tokens, write_conllu
 from tfnes.datasets.conllu_parsing import parse_conllu
@@ -51,6 +52,7 @@ __all__ = [
     "Vocabulary",
     "WordVectors",
     "find_treebank",
+    "make_array_dataset",
     "normalize",
     "parse_conllu",
     "read_conllu",

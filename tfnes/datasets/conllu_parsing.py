@@ -225,7 +225,7 @@ def _check_other_ids(
 
 def _fail_ids(
     path: str, numbers: list[int], sent_id: str | None, ids: tuple[str, ...]
-) -> NoReturn:
+) -> None:
     for i, (number, found) in enumerate(zip(numbers, ids, strict=True)):
         if found != str(i + 1):
             seen = found in ids[:i]

@@ -11,6 +11,7 @@ import functools
 import os
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -74,7 +75,7 @@ class DemoTreebank(SentenceProvider):
         vocabulary: str = "train",
         seed: int = 1,
     ):
-        self._config = {
+        self._config: dict[str, Any] = {
             "source_train": source_train,
             "source_dev": source_dev,
             "source_test": source_test,

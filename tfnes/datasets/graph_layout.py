@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -214,7 +214,7 @@ class GraphLayout(DatasetProvider):
         return shard
 
 
-def _write_atomically(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
+def _write_atomically(file: Path, arrays: Mapping[str, Any]) -> None:
     """Writes an `.npz`; whoever looks sees all of it or nothing."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(

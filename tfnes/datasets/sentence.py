@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 from tfnes.errors import DataError
 
@@ -70,7 +71,7 @@ class Sentence:
           DataError: if there are fewer than n, or a head is not in 0 ... n.
         """
         n = len(self)
-        changes = {}
+        changes: dict[str, Any] = {}
         if heads is not None:
             changes["heads"] = tuple(int(head) for head in heads[:n])
             wrong = [head for head in changes["heads"] if not 0 <= head <= n]

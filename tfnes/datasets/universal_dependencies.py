@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -23,8 +23,6 @@ from tfnes.registration import register
 VOCABULARIES = ("train", "source", "all_files")
 MISSING_TRAIN = ("error", "dev")
 _SPLIT_STREAM = 2
-
-T = TypeVar("T")
 
 
 @register("dataset")
@@ -299,7 +297,7 @@ def _find_vectors(path: str | os.PathLike, data_dir: str | os.PathLike | None) -
     )
 
 
-def _all_or_all_faults(*searches: Callable[[], T]) -> list[T]:
+def _all_or_all_faults(*searches: Callable[[], Any]) -> list[Any]:
     """Returns what the searches find, or raises one error for all that is missing."""
     found, faults = [], []
     for search in searches:

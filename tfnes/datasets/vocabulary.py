@@ -233,7 +233,8 @@ class Vocabulary:
         if sentences and all(sentence.heads is not None for sentence in sentences):
             heads = _flat(sentence.heads for sentence in sentences)
             relations = _flat(
-                map(self._relation, sentence.relations) for sentence in sentences
+                [self._relation(name) for name in sentence.relations]
+                for sentence in sentences
             )
         return EncodedSentences(
             lengths=lengths,

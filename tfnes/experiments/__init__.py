@@ -31,6 +31,7 @@ _NAMES = {
     "Phase": "phase",
     "RunDirectory": "run_directory",
     "RunResult": "results",
+    "TreePredictor": "evaluation",
     "Workers": "workers",
 }
 

@@ -153,9 +153,9 @@ def _find_module(name: str) -> pathlib.Path:
 
 def add_module_folders(folders: Iterable[str | os.PathLike]) -> None:
     """Lets modules be imported from these folders too, after all others."""
-    for folder in map(os.fspath, folders):
-        if folder not in sys.path:
-            sys.path.append(folder)
+    for folder in folders:
+        if os.fspath(folder) not in sys.path:
+            sys.path.append(os.fspath(folder))
 
 
 def module_folders() -> list[str]:

@@ -74,7 +74,7 @@ class TreePredictor:
     def __init__(self, model: keras.Model, *, batch_size: int = 64):
         self.model = model
         self.batch_size = batch_size
-        self._function = None
+        self._function: Any = None
 
     def __call__(
         self, sentences: Sequence[Sentence]

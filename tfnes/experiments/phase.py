@@ -105,7 +105,7 @@ class Phase:
 
     def dataset_arguments(self) -> dict[str, Any]:
         """Returns what a provider's `get_dataset` is to be given for this phase."""
-        arguments = {
+        arguments: dict[str, Any] = {
             "batch_size": self.batch_size,
             "shuffle": self.shuffle,
             "drop_remainder": self.drop_remainder,

@@ -54,7 +54,8 @@ class Recorder:
             text = directory.operative_config.read_text(encoding="utf-8")
             self._scalars.write_text("operative_configuration", gin.markdown(text))
         self._scalars.write_hyperparameters(configuration.hyperparameters())
-        self._predict = self._trees = None
+        self._predict: evaluation.TreePredictor | None = None
+        self._trees: tfnes_callbacks.TreePictures | None = None
         if evaluation.predicts_trees(model, dataset):
             self._predict = evaluation.TreePredictor(model, batch_size=batch_size)
         self._looks: list[keras.callbacks.Callback] = []

@@ -21,7 +21,7 @@ import os
 import pathlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from tfnes.errors import RunDirectoryError
 
@@ -92,7 +92,7 @@ class RunDirectory:
         self.best_model = self.path / "best.keras"
         self.predictions = self.path / "predictions"
         self.metrics = self.path / "metrics.json"
-        self._lock = None
+        self._lock: TextIO | None = None
 
     def open(self, config: str) -> None:
         """Makes the directory, or checks that it holds a run of the same `config`.

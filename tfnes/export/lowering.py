@@ -156,7 +156,7 @@ def _captured(concrete, variables: dict[str, Any]) -> list[Argument]:
     return result
 
 
-def _layout(header: str) -> tuple[list, list]:
+def _layout(header: str) -> tuple[list, ...]:
     """Returns shape and dtype of each parameter and result that the module names."""
     layout = header.split("entry_computation_layout={", 1)[1]
     return tuple(

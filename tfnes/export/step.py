@@ -129,7 +129,9 @@ def export_step(
     directory.mkdir(parents=True, exist_ok=True)
     for name, computation in lowered.items():
         (directory / f"{name}.hlo").write_bytes(computation.module)
-    values = {a.name: a.value for c in lowered.values() for a in c.inputs}
+    values: dict[str, Any] = {
+        a.name: a.value for c in lowered.values() for a in c.inputs
+    }
     np.savez(directory / "inputs.npz", **values)
     text = json.dumps(manifest, indent=1)
     (directory / "manifest.json").write_text(text + "\n", encoding="utf-8")

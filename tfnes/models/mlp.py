@@ -53,7 +53,7 @@ class MLP(StructuredVAE):
       Berliner et al. (2022), Appendix B, Figures 3 and 4.
     """
 
-    test_names = (
+    test_names: tuple[str, ...] = (
         *StructuredVAE.test_names,
         "expected_neg_elbo",
         "argmax_neg_elbo",

@@ -129,7 +129,7 @@ class Parser(StructuredVAE):
         self.elbo_with_relations = elbo_with_relations
         self.vector_size = vector_size
         self._decoder_trainable = decoder_trainable
-        self.vocabulary = None
+        self.vocabulary: Any = None
         if vocabulary is not None:
             self._create(vocabulary)
 

@@ -38,7 +38,7 @@ class StructuredVAE(TrainableModel):
       **kwargs: of `keras.Model` (`name`, `dtype`, `trainable`).
     """
 
-    test_names = ("neg_elbo", "log_likelihood", "kl")
+    test_names: tuple[str, ...] = ("neg_elbo", "log_likelihood", "kl")
 
     def __init__(self, structure: Structure, *, seed: int = 0, **kwargs):
         super().__init__(seed=seed, **kwargs)

@@ -76,7 +76,8 @@ def draw_undirected_tree(
                 alpha=float(np.clip(shown[e], 0.15, 1.0)),
                 zorder=1,
             )
-        axes.scatter(*positions.T, s=190, c="white", edgecolors=figures.INK, zorder=2)
+        x, y = positions.T
+        axes.scatter(x, y, s=190, c="white", edgecolors=figures.INK, zorder=2)
         for vertex, (x, y) in enumerate(positions):
             axes.text(
                 x, y, str(vertex),

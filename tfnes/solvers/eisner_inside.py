@@ -124,7 +124,7 @@ def projective_marginals(
 
 def prepare(
     log_potentials: Tensor, lengths: Tensor | None
-) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
+) -> tuple[Tensor, Tensor, Callable[..., Tensor]]:
     """Returns `[B, n+1, n+1]` finite scores, `[B]` lengths, and how to undo the shape.
 
     Padding becomes 0 and forbidden arcs a number so low that they weigh exactly 0.

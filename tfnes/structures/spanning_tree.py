@@ -94,7 +94,7 @@ class SpanningTree(ExactInference, Structure):
                 result[row, pairs[min(leaf, parent), max(leaf, parent)]] = 1
                 degree[leaf] -= 1
                 degree[parent] -= 1
-            i, j = np.flatnonzero(degree == 1)
+            i, j = np.flatnonzero(degree == 1).tolist()
             result[row, pairs[i, j]] = 1
         return result
 

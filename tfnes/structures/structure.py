@@ -191,7 +191,7 @@ class HasEnumeration(Protocol):
     def enumerate(self, num_nodes): ...
 
 
-_ABILITIES = {
+_ABILITIES: dict[type, str] = {
     HasMarginals: "marginals",
     HasSampler: "exact sampling",
     HasRelaxedArgmax: "a relaxed argmax",

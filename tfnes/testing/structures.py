@@ -174,9 +174,8 @@ class _Suite:
         count = int(np.prod(self.parts))
         push = np.eye(count, dtype=np.float32).reshape(count, *self.parts)
         lengths = tf.fill([count], length)
-        return np.asarray(
-            self.structure.argmax(tf.constant(push), lengths=lengths)
-        ).any(0)
+        best = self.structure.argmax(tf.constant(push), lengths=lengths)
+        return np.any(np.asarray(best), axis=0)
 
     def check_lengths(self) -> None:
         for length in range(self.num_nodes + 1):

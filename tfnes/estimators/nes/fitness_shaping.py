@@ -143,7 +143,7 @@ def moments(losses: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
 
 def get(shaping: str | FitnessShaping) -> FitnessShaping:
     """Returns the shaping of a name or the object itself."""
-    named = {
+    named: dict[str, type] = {
         "z_score": ZScore,
         "identity": Identity,
         "centered_ranks": CenteredRanks,
