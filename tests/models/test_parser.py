@@ -274,7 +274,7 @@ def test_prediction(parser, batch):
     for row, column in np.argwhere(mask)[::7]:
         number = outputs["universal_relations"].numpy()[row, column]
         first = universal.index(universal[relations[row, column]])
-        assert parser._universal[first] == number
+        assert parser.universal_relations[first] == number
 
 
 def test_word_dropout_is_a_function_of_seed_and_example(data, batch):

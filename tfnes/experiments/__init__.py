@@ -9,6 +9,7 @@
 * `workers`: the processes that share one run, and what they tell each other.
 * `recorder`: what a run leaves behind beside its checkpoints.
 * `checkpoints`: the state of a run, saved and restored to the bit.
+* `run_state`: where a run stands, and what all its workers agree on.
 * `training`: `train`, the one function that gin configures.
 * `experiment`: runs the phases of one run from where it stands.
 * `environment`: versions, machine and data of a run.

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import sys
-import time
 from collections.abc import Sequence
 
 import keras
@@ -14,13 +12,12 @@ import tensorflow as tf
 
 from tfnes import callbacks as tfnes_callbacks
 from tfnes.callbacks.split_evaluation import split_logs
-from tfnes.errors import ConfigurationError
-from tfnes.experiments import checkpoints, evaluation, interruption
-from tfnes.experiments.checkpoints import Checkpoints, Position
+from tfnes.experiments import evaluation, interruption
 from tfnes.experiments.phase import Phase, check_phases
 from tfnes.experiments.recorder import Recorder
 from tfnes.experiments.results import RunResult
 from tfnes.experiments.run_directory import RunDirectory
+from tfnes.experiments.run_state import RunState
 from tfnes.experiments.workers import Workers
 
 LOGGER = logging.getLogger("tfnes")
@@ -64,45 +61,47 @@ class Experiment:
         self.seed = seed
         self.metrics = list(metrics)
         self.baselines = list(baselines)
-        self.monitor = monitor
-        self.sign = {"max": 1.0, "min": -1.0}[monitor_mode]
         self.evaluate = list(evaluate)
         self.evaluation_batch_size = evaluation_batch_size
-        self.checkpoint_seconds = checkpoint_seconds
-        self.checkpoint_updates = checkpoint_updates
-        self.checkpoints = Checkpoints(directory.checkpoints, keep=keep_checkpoints)
         self.callbacks = list(callbacks)
         self.num_pictures = pictures
         self.verbose = verbose
         self.frozen = sorted({part for phase in phases for part in phase.frozen})
-        self.position = Position()
-        self.stop = interruption.StopRequest()
-        self.mark = self.saved = time.perf_counter()
+        self.state = RunState(
+            model,
+            directory=directory,
+            workers=workers,
+            monitor=monitor,
+            monitor_mode=monitor_mode,
+            checkpoint_seconds=checkpoint_seconds,
+            checkpoint_updates=checkpoint_updates,
+            keep_checkpoints=keep_checkpoints,
+        )
         self.monitor_split, self.monitor_metric = check_phases(
             self.phases, dataset, monitor=monitor, evaluate=self.evaluate
         )
 
     def run(self) -> RunResult:
         """Trains from where the run stands; returns its results."""
-        with interruption.stop_on_signals() as self.stop:
+        with interruption.stop_on_signals() as self.state.stop:
             self._build()
-            resumes = self._find_position()
+            resumes = self.state.find()
             if resumes:
-                LOGGER.info("Resuming: %s.", self.position.describe(self.phases))
+                LOGGER.info("Resuming: %s.", self.state.position.describe(self.phases))
             self.baseline_scores = {
                 split: evaluation.evaluate_baselines(
                     self.baselines, self._evaluation_data(split)
                 )
                 for split in (self.evaluate if self.baselines else ())
             }
-            first = self.position.phase
+            first = self.state.position.phase
             if first == len(self.phases):
                 self._compile(self.phases[-1])
-                self._restore()
+                self.state.restore()
             for index in range(first, len(self.phases)):
                 self._compile(self.phases[index])
                 if resumes and index == first:
-                    self._restore()
+                    self.state.restore()
                 self._run_phase(index)
             return self._finish()
 
@@ -116,9 +115,9 @@ class Experiment:
         LOGGER.info(
             "%s: %s trainable parameters.", type(self.model).__name__, f"{trainable:,}"
         )
-        self.recorder = None
+        self.state.recorder = None
         if self.workers.is_chief:
-            self.recorder = Recorder(
+            self.state.recorder = Recorder(
                 self.directory,
                 model=self.model,
                 dataset=self.dataset,
@@ -149,13 +148,13 @@ class Experiment:
             phase.epochs,
             self._num_batches(phase),
         )
-        position = self.position
+        position = self.state.position
         if position.starts_phase:
             trained = index > 0 or int(tf.convert_to_tensor(self.model.step)) > 0
             if trained and phase.start_is_candidate:
                 self._consider_start(phase)
             # Also a state to go back to should the first epoch be interrupted.
-            self._save()
+            self.state.save()
         while position.epoch < phase.epochs and not self._has_stalled(phase):
             self._run_epoch(phase)
         self._finish_phase(phase)
@@ -163,12 +162,12 @@ class Experiment:
     def _consider_start(self, phase: Phase) -> None:
         data = self._evaluation_data(self.monitor_split)
         scores = evaluation.evaluate_dataset(self.model, data)
-        logs = self._of_chief(split_logs(self.monitor_split, scores))
-        self._add_row(phase, logs)
-        self._keep_if_best(logs)
+        logs = self.state.of_chief(split_logs(self.monitor_split, scores))
+        self.state.add_row(phase, logs)
+        self.state.keep_if_best(logs)
 
     def _run_epoch(self, phase: Phase) -> None:
-        position = self.position
+        position = self.state.position
         arguments = phase.dataset_arguments()
         data = self.dataset.get_dataset(
             phase.split,
@@ -179,7 +178,7 @@ class Experiment:
         )
         updates = _Updates(self, self._num_batches(phase))
         skipped = position.step * phase.batch_size
-        record = self.recorder.callbacks(phase) if self.recorder else []
+        record = self.state.recorder.callbacks(phase) if self.state.recorder else []
         self.model.fit(
             data,
             epochs=phase.epochs,
@@ -202,20 +201,20 @@ class Experiment:
         position.epoch += 1
         position.step = 0
         position.metric_sums = {}
-        logs = self._of_chief({k: float(v) for k, v in updates.logs.items()})
-        self._add_row(phase, logs)
-        self._keep_if_best(logs)
-        self._save()
-        self._stop_if_asked()
+        logs = self.state.of_chief({k: float(v) for k, v in updates.logs.items()})
+        self.state.add_row(phase, logs)
+        self.state.keep_if_best(logs)
+        self.state.save()
+        self.state.stop_if_asked()
 
     def _finish_phase(self, phase: Phase) -> None:
-        position = self.position
+        position = self.state.position
         best = position.best is not None and phase.keep == "best"
         if not best:
             position.best_epoch = position.epoch
-            self._save_best()
+            self.state.save_best()
         elif position.best_epoch != position.epoch:
-            self._load_best()
+            self.state.load_best()
         scores = {
             split: evaluation.evaluate_dataset(self.model, self._evaluation_data(split))
             for split in self.evaluate
@@ -230,133 +229,33 @@ class Experiment:
             position.best_epoch,
             self._summary(scores),
         )
-        if self.recorder:
-            self.recorder.write_scores(scores)
-            if text := self.recorder.example():
+        if self.state.recorder:
+            self.state.recorder.write_scores(scores)
+            if text := self.state.recorder.example():
                 LOGGER.info("%s", text)
         position.phase += 1
         position.epoch = position.step = position.best_epoch = 0
         position.best = None
-        self._save()
-        self._stop_if_asked()
+        self.state.save()
+        self.state.stop_if_asked()
 
     def _finish(self) -> RunResult:
-        self._tick()
-        results = self.position.results
+        self.state.tick()
+        results = self.state.position.results
         result = RunResult(
             output_dir=self.directory.path,
             phases={name: value["scores"] for name, value in results.items()},
             baselines=self.baseline_scores,
             best_epochs={name: value["best_epoch"] for name, value in results.items()},
-            seconds=round(self.position.seconds, 1),
+            seconds=round(self.state.position.seconds, 1),
         )
-        if self.recorder:
+        if self.state.recorder:
             self.workers.alone(
-                self.recorder.write_results, result.to_json(), self.evaluate
+                self.state.recorder.write_results, result.to_json(), self.evaluate
             )
         # Whoever ends takes the cluster down, so nobody does before the chief is done.
         self.workers.wait()
         return result
-
-    # The state -----------------------------------------------------------------------
-
-    def update_done(self, num_batches: int, logs: dict) -> None:
-        """Counts an update; saves when it is time, and stops when asked to."""
-        position = self.position
-        if position.metric_sums:
-            checkpoints.restore_metric_sums(self.model, position.metric_sums)
-            position.metric_sums = {}
-        position.step += 1
-        if position.step >= num_batches:
-            return  # the end of the epoch saves
-        due = self.checkpoint_updates and position.step % self.checkpoint_updates == 0
-        if self.checkpoint_seconds is not None:
-            since = time.perf_counter() - self.saved
-            due = due or since >= self.checkpoint_seconds
-        signals = self.workers.everyone(bool(due), self.stop.signal_number or 0)
-        self.stop.signal_number = int(signals[:, 1].max()) or None
-        if signals[0, 0] or self.stop.signal_number is not None:
-            position.metric_sums = checkpoints.metric_sums(self.model, logs)
-            self._save()
-            position.metric_sums = {}
-            self._stop_if_asked()
-
-    def _stop_if_asked(self) -> None:
-        """Stops all processes if one of them got a signal, once the chief has saved."""
-        signals = self.workers.everyone(self.stop.signal_number or 0)
-        self.stop.signal_number = int(signals.max()) or None
-        self.stop.check()
-
-    def _find_position(self) -> bool:
-        """Takes on the position of the newest checkpoint; returns if there is one."""
-        found = self.checkpoints.latest() if self.workers.is_chief else None
-        self.path, position = found or (None, self.position)
-        self.position = Position.from_json(self.workers.from_chief(position.to_json()))
-        return bool(self.workers.everyone(found is not None)[0, 0])
-
-    def _restore(self) -> None:
-        if self.workers.is_chief:
-            self.workers.alone(
-                self.checkpoints.restore, self.model, self.path, self.position
-            )
-        self.workers.copy_from_chief(
-            checkpoints.state_variables(self.model, self.position)
-        )
-
-    def _save(self) -> None:
-        self._tick()
-        if self.recorder:
-            self.recorder.write_history(self.position.rows)
-            self.workers.alone(self.checkpoints.save, self.model, self.position)
-        self.saved = time.perf_counter()
-
-    def _of_chief(self, logs: dict) -> dict:
-        """Returns the chief's logs, so that all processes decide alike."""
-        return json.loads(self.workers.from_chief(json.dumps(logs)))
-
-    def _tick(self) -> None:
-        now = time.perf_counter()
-        self.position.seconds += now - self.mark
-        self.mark = now
-
-    def _add_row(self, phase: Phase, logs: dict) -> None:
-        self._tick()
-        position = self.position
-        row = {"phase": phase.name, "epoch": position.epoch}
-        row |= {
-            "step": int(tf.convert_to_tensor(self.model.step)),
-            "seconds": round(position.seconds, 2),
-        }
-        position.rows.append(row | {name: float(v) for name, v in logs.items()})
-
-    def _keep_if_best(self, logs: dict) -> None:
-        if self.monitor not in logs:
-            raise ConfigurationError(
-                f"train.monitor is {self.monitor!r}, but an epoch gives "
-                f"{', '.join(name for name in logs if '/' in name)}. Add the metric to "
-                "train.metrics, or choose another."
-            )
-        value = float(logs[self.monitor])
-        best = self.position.best
-        if math.isnan(value) or (best is not None and self.sign * (value - best) <= 0):
-            return
-        self.position.best = value
-        self.position.best_epoch = self.position.epoch
-        self._save_best()
-
-    def _save_best(self) -> None:
-        if self.recorder:
-            self.workers.alone(self.recorder.write_best_model)
-
-    def _load_best(self) -> None:
-        # The count of updates goes on: noise is never used twice.
-        step = int(tf.convert_to_tensor(self.model.step))
-        if self.workers.is_chief:
-            self.workers.alone(self.model.load_weights, self.directory.best_model)
-        self.workers.copy_from_chief(
-            [*self.model.weights, *self.model.estimator.variables]
-        )
-        self.model.step.assign(step)
 
     # Helpers -------------------------------------------------------------------------
 
@@ -371,7 +270,7 @@ class Experiment:
         )
 
     def _has_stalled(self, phase: Phase) -> bool:
-        since = self.position.epoch - self.position.best_epoch
+        since = self.state.position.epoch - self.state.position.best_epoch
         return phase.patience is not None and since >= phase.patience
 
     def _fit_verbosity(self) -> int | str:
@@ -401,7 +300,7 @@ class _Updates(keras.callbacks.Callback):
         self.logs: dict = {}
 
     def on_train_batch_end(self, batch, logs=None):
-        self.experiment.update_done(self.num_batches, logs or {})
+        self.experiment.state.update_done(self.num_batches, logs or {})
 
     def on_epoch_end(self, epoch, logs=None):
         # Callbacks after this one add to the same dictionary.

@@ -3,7 +3,7 @@
 * `mlp`: the unstructured VAE of Appendix B, images with one categorical latent.
 * `nes_model`: NES for any loss of any Keras model.
 * `parser`: dependency trees of sentences.
-* `parser_encoder`, `parser_inputs`, `parser_losses`: its parts.
+* `parser_encoder`, `parser_inputs`, `parser_losses`, `parser_prediction`: its parts.
 * `nri`: who interacts with whom, from trajectories.
 * `nri_encoder`, `nri_decoder`: its parts.
 * `layers`: what the models need and Keras lacks.

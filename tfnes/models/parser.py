@@ -24,13 +24,12 @@ from tfnes.models.parser_inputs import (
     drop_words,
     dropout_masks,
     gold_trees,
-    pad_parts,
-    parts_spec,
     sentence_inputs,
     universal_relations,
     used_words,
 )
 from tfnes.models.parser_losses import arc_loss, real_heads, relation_loss
+from tfnes.models.parser_prediction import predict_trees
 from tfnes.models.structured_vae import StructuredVAE
 from tfnes.registration import register
 from tfnes.solvers import batching
@@ -168,7 +167,7 @@ class Parser(StructuredVAE):
         )
         self._create_decoder()
         self._drop_rates = drop_rates(vocabulary.counts, self.word_dropout)
-        self._universal = universal_relations(vocabulary.relations)
+        self.universal_relations = universal_relations(vocabulary.relations)
         self.built = True
 
     def _create_decoder(self) -> None:
@@ -221,10 +220,11 @@ class Parser(StructuredVAE):
     def encode(self, batch: Batch, *, training: bool = False) -> Tensor:
         del training
         inputs = sentence_inputs(batch)
-        nodes = self._nodes(inputs)
+        nodes = self.nodes(inputs)
         return self.encoder.scores(inputs, nodes, lengths=batch["lengths"])
 
-    def _nodes(self, inputs: SentenceInputs, masks=None) -> Tensor:
+    def nodes(self, inputs: SentenceInputs, masks=None) -> Tensor:
+        """Returns the packed nodes' vectors, `[P, 2 * hidden_size]`."""
         vectors = tf.convert_to_tensor(self.decoder_table) if self.has_vectors else None
         return self.encoder(inputs, vectors, masks)
 
@@ -278,7 +278,7 @@ class Parser(StructuredVAE):
         if shared is None:
             shared = self._terms_of_one(batch, seed=seed)
         states = shared.get("decoder") or self._decoder_states(batch)
-        nodes = self._nodes(shared["inputs"])
+        nodes = self.nodes(shared["inputs"])
         scores = self.encoder.scores_by_group(shared["inputs"], nodes)
         noise = shared["noise"]
 
@@ -333,7 +333,7 @@ class Parser(StructuredVAE):
         masks = dropout_masks(
             batch, rate=self.dropout, sizes=self.encoder.feature_sizes, seed=seed
         )
-        nodes = self._nodes(inputs, masks)
+        nodes = self.nodes(inputs, masks)
         scores = self.encoder.scores(inputs, nodes, lengths=batch["lengths"])
         labels = self.encoder.relation_scores(inputs, nodes, heads=real_heads(batch))
         trees = gold_trees(batch, scores.dtype)
@@ -353,39 +353,7 @@ class Parser(StructuredVAE):
           padding. `universal_relations`, and `gold_universal_relations` where the
           batch has gold relations: the same without the subtype after `:`.
         """
-        inputs = sentence_inputs(batch)
-        nodes = self._nodes(inputs)
-        scores = self.encoder.scores_by_group(inputs, nodes)
-        batch_size, max_length = (
-            batching.dimension(batch["words"], axis) for axis in (0, 1)
-        )
-        (latent,) = map_row_groups(
-            lambda group: [
-                pad_parts(
-                    self.structure.argmax(
-                        scores(group), lengths=group.take(batch["lengths"])
-                    ),
-                    max_length + 1,
-                )
-            ],
-            batch["lengths"],
-            max_length=max_length,
-            outputs=[parts_spec(nodes.dtype)],
-        )
-        latent = latent[:batch_size]
-        # Exactly one arc enters a word, so the head's number is a sum.
-        numbers = tf.cast(tf.range(max_length + 1), latent.dtype)
-        heads = tf.cast(tf.einsum("bhm,h->bm", latent, numbers)[:, 1:], tf.int32)
-        relations = self.encoder.relation_scores(inputs, nodes, heads=heads)[..., 1:]
-        words = tf.sequence_mask(batch["lengths"], max_length)
-        relations = tf.argmax(relations, axis=-1, output_type=tf.int32) + 1
-        relations = tf.where(words, relations, 0)
-        outputs = {"latent": latent, "heads": heads, "relations": relations}
-        outputs["universal_relations"] = tf.gather(self._universal, relations)
-        if "relations" in batch:
-            gold = tf.gather(self._universal, batch["relations"])
-            outputs["gold_universal_relations"] = gold
-        return outputs
+        return predict_trees(self, batch)
 
     # Saving ------------------------------------------------------------------------
 
