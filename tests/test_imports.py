@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -69,6 +70,20 @@ def test_imports_go_one_way(path):
         assert LEVEL[part] <= LEVEL[own], f"{own} must not import {part}"
         if own in LEAVES:
             assert part in LEAVES[own] | FOUNDATIONS, f"{own} must not import {part}"
+
+
+PACKAGES = sorted(path.parent for path in PACKAGE.rglob("__init__.py"))
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
+def test_table_of_contents_is_true(package):
+    text = ast.get_docstring(ast.parse((package / "__init__.py").read_text("utf-8")))
+    modules = {path.stem for path in package.glob("[!_]*.py")}
+    modules |= {path.parent.name for path in package.glob("*/__init__.py")}
+    assert modules <= set(re.findall(r"\w+", text))
+    heads = re.findall(r"^\* ((?:`\w+`(?:, )?)+): ", text, re.MULTILINE)
+    named = {name for head in heads for name in re.findall(r"\w+", head)}
+    assert named <= modules
 
 
 def test_public_names_are_lazy_all_there_and_come_without_warnings():

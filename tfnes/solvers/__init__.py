@@ -19,7 +19,7 @@
 * `tables`: reading and writing tables inside loops.
 * `eisner_inside`: sums over projective trees: log-partition function, marginals.
 * `eisner_sampling`: exact samples of projective trees.
-* `eisner_surrogate`: the differentiable surrogate of Corro and Titov.
+* `eisner_surrogate`, `eisner_sweeps`: the differentiable surrogate of Corro and Titov.
 """
 
 from tfnes.solvers.active_set import sparsemap

@@ -6,7 +6,8 @@
 * `search_distribution`: sigma that is learned; `adaptive_noise`: noise with it.
 * `activation_noise`: noise on the outputs of layers, for each example or the batch.
 * `layer_noise`, `records`: what a layer's noise is, and its share of the gradient.
-* `rules`, `rules_keras`: how each class of layers is evaluated with noise.
+* `rules`: how each class of layers is evaluated with noise; `rules_keras`,
+  `rules_recurrent`, `rules_parser` and `rules_nri` have those of the library.
 * `members`, `examples`: an update from losses of batches, or of single examples.
 * `parameters`: the perturbed parameters as one flat vector.
 * `noise`: where the Gaussian noise comes from.
