@@ -1,24 +1,24 @@
 """Data sets and their files.
 
-provider               what a data set is: named splits of batches (`DatasetProvider`)
-universal_dependencies TreebankAdaptation: source trees, target text
-treebank_layout        the files of a treebank in the layout of a UD release
-ud_treebank            a TFDS builder, and `download_treebank`; import it by its name
-demo_treebank          the default data, an invented language with two domains
-demo_grammar           the grammar that generates it
-cooccurrence           word vectors from counts, for the demo
-sentence               the record of one sentence
-sentence_provider      what providers of sentences have in common
-conllu_io              strict reading and faithful writing of CoNLL-U, plain tokens
-conllu_parsing         the checks of that format
-vocabulary             words, relations and external vectors as integers
-word_vectors           reading of fastText's text form
-batching               plans of batches and their `tf.data` pipelines
-graph_layout           moving points whose interaction is a hidden spanning tree
-graph_layout_builder   the same through `tensorflow_datasets` (not imported here)
-spring_layout          the simulation behind it, in NumPy
-array_batches          batches of arrays in memory
-binarized_images       MNIST and its relatives, every pixel 0 or 1
+* `provider`: what a data set is: named splits of batches (`DatasetProvider`).
+* `universal_dependencies`: `TreebankAdaptation`: source trees, target text.
+* `treebank_layout`: the files of a treebank in the layout of a UD release.
+* `ud_treebank`: a TFDS builder, and `download_treebank`; import it by its name.
+* `demo_treebank`: the default data, an invented language with two domains.
+* `demo_grammar`: the grammar that generates it.
+* `cooccurrence`: word vectors from counts, for the demo.
+* `sentence`: the record of one sentence.
+* `sentence_provider`: what providers of sentences have in common.
+* `conllu_io`: strict reading and faithful writing of CoNLL-U, plain tokens.
+* `conllu_parsing`: the checks of that format.
+* `vocabulary`: words, relations and external vectors as integers.
+* `word_vectors`: reading of fastText's text form.
+* `batching`: plans of batches and their `tf.data` pipelines.
+* `graph_layout`: moving points whose interaction is a hidden spanning tree.
+* `graph_layout_builder`: the same through `tensorflow_datasets` (not imported here).
+* `spring_layout`: the simulation behind it, in NumPy.
+* `array_batches`: batches of arrays in memory.
+* `binarized_images`: MNIST and its relatives, every pixel 0 or 1.
 """
 
 from tfnes.datasets.array_batches import make_array_dataset
