@@ -21,6 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from matplotlib import pyplot as plt
+from matplotlib.colors import ListedColormap
 
 import tfnes
 
@@ -126,9 +127,9 @@ def report(name):
     print(f"{name}: {share:.1%} of the true paths' cells, {loss:.2f} nats a map")
 
 
-model.fit(train, epochs=1, verbose=0)
+model.fit(train, epochs=1, shuffle=False, verbose=0)
 report("after one epoch")
-model.fit(train, epochs=EPOCHS, verbose=0)
+model.fit(train, epochs=EPOCHS, shuffle=False, verbose=0)
 report("at the end")
 
 # %% [markdown]
@@ -148,7 +149,8 @@ for name, cost, true in zip(TERRAINS, scale * learned + shift, TRUE_COSTS, stric
 # %%
 predicted = model.predict(train, verbose=0)["latent"]
 figure, axes = plt.subplots(figsize=(5, 3))
-axes.imshow(terrain[0], cmap="terrain", vmin=0, vmax=len(TERRAINS))
+colors = ListedColormap(["#3b6fb5", "#e8d9a0", "#7bb661", "#888888"])
+axes.imshow(terrain[0], cmap=colors, vmin=0, vmax=len(TERRAINS) - 1)
 axes.plot(predicted[0].argmax(0), color="white", linewidth=5)
 axes.plot(true_paths[0].argmax(0), color="black", linestyle="--")
 axes.set_axis_off()

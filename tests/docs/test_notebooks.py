@@ -11,7 +11,7 @@ NOTEBOOKS = DOCS / "notebooks"
 SMALLER = {
     "quickstart": {
         "NUM_IMAGES = 2000": "NUM_IMAGES = 100",
-        "EPOCHS = 20": "EPOCHS = 1",
+        "EPOCHS = 40": "EPOCHS = 1",
     },
     "own_structure": {"NUM_MAPS = 200": "NUM_MAPS = 8", "EPOCHS = 30": "EPOCHS = 1"},
     "parser": {
