@@ -3,6 +3,7 @@
 import gin
 import pytest
 
+from tfnes import registration
 from tfnes.errors import ConfigurationError
 from tfnes.experiments import catalog, configuration
 
@@ -106,3 +107,13 @@ def test_catalog_has_everything_with_a_line():
     configs = [line for line in lines if ".gin" in line]
     assert len(configs) > 5
     assert all(len(line.split()) > 2 for line in configs)
+
+
+def test_list_says_what_everything_is():
+    lines = catalog.catalog().splitlines()
+    entries = [line.split(None, 1) for line in lines if line.startswith("  ")]
+    assert [entry[0] for entry in entries if len(entry) < 2] == []
+    names = {name for name, _ in entries}
+    for kind in registration.KINDS:
+        assert set(registration.registered(kind)) <= names
+    assert "gin_configs/parser_nes.gin" in names
