@@ -1,11 +1,14 @@
-"""Times one NES update of the VAE of Appendix B.4 in tfnes, evosax and EvoTorch.
+"""Times one NES update of the VAE of Appendix B.4 in tfnes and in other programs.
 
     python benchmarks/nes_peers.py --peers_python=/path/to/python
 
 784-300-10-300-784 on binary images, batch 128, N = 300, sigma 0.1, Adam with 1e-3, one
-core. Each library runs in a process of its own, in turn, and prints seconds an update
-(best round) and peak memory. `--peers_python` is the interpreter that has evosax and
-EvoTorch, which tfnes does not need; without it only tfnes is timed.
+core. Each program runs in a process of its own, in turn, and prints seconds an update
+(best round) and peak memory: tfnes, also with one evaluation of the decoder for each
+image, as all others do it; evosax; EvoTorch; and a loop in PyTorch over the members one
+by one, the way of the authors' code (noise drawn from a seed by NumPy for each member,
+and again when the gradient is summed). `--peers_python` is the interpreter that has
+evosax and EvoTorch, which tfnes does not need; without it only tfnes is timed.
 """
 
 import argparse
@@ -48,7 +51,7 @@ def random_weights(np):
     ]
 
 
-def make_tfnes(noise):
+def make_tfnes(noise, per_image=False):
     import keras
     import numpy as np
     import tensorflow as tf
@@ -56,7 +59,13 @@ def make_tfnes(noise):
     import tfnes
 
     batch = {"image": tf.constant(random_images(np))}
-    model = tfnes.models.MLP(hidden_units=HIDDEN)
+
+    class PerImage(tfnes.models.MLP):
+        def hard_log_likelihood(self, batch, latent, *, training=False):
+            return self.log_likelihood(batch, latent, training=training)
+
+    kind = PerImage if per_image else tfnes.models.MLP
+    model = kind(hidden_units=HIDDEN)
     model.compile(
         keras.optimizers.Adam(LEARNING_RATE),
         tfnes.estimators.NES(
@@ -173,11 +182,68 @@ def make_evotorch():
     return step
 
 
+def make_loop():
+    import numpy as np
+    import torch
+
+    torch.set_num_threads(1)
+    images = torch.from_numpy(random_images(np))
+    weights = [torch.from_numpy(w) for w in random_weights(np)]
+    optimizer = torch.optim.Adam(weights, lr=LEARNING_RATE)
+
+    def loss(weights, uniform):
+        w1, b1, w2, b2, w3, b3, w4, b4 = weights
+        logits = torch.relu(images @ w1 + b1) @ w2 + b2
+        noisy = logits - torch.log(-torch.log(uniform))
+        code = torch.nn.functional.one_hot(noisy.argmax(-1), CODES).float()
+        pixels = torch.relu(code @ w3 + b3) @ w4 + b4
+        nll = (torch.nn.functional.softplus(pixels) - images * pixels).sum(-1)
+        log_q = torch.log_softmax(logits, -1)
+        kl = (log_q.exp() * (log_q + np.log(CODES))).sum(-1)
+        return float((nll + kl).mean())
+
+    def noise(seed):
+        generator = np.random.RandomState(seed)
+        draws = [generator.standard_normal(shape) for shape in SHAPES]
+        return [torch.from_numpy(draw.astype(np.float32)) for draw in draws]
+
+    def step():
+        uniform = torch.rand(BATCH, CODES).clamp_min(1e-20)
+        seeds = np.random.randint(0, 10**7, POPULATION // 2)
+        members = [(seed, sign) for seed in seeds for sign in (1, -1)]
+        losses = np.array(
+            [
+                loss(
+                    [
+                        w + sign * SIGMA * n
+                        for w, n in zip(weights, noise(seed), strict=True)
+                    ],
+                    uniform,
+                )
+                for seed, sign in members
+            ]
+        )
+        scores = (losses - losses.mean()) / losses.std()
+        gradients = [torch.zeros_like(w) for w in weights]
+        for (seed, sign), score in zip(members, scores, strict=True):
+            for gradient, n in zip(gradients, noise(seed), strict=True):
+                gradient += sign * score * n / (POPULATION * SIGMA)
+        for w, gradient in zip(weights, gradients, strict=True):
+            w.grad = gradient
+        optimizer.step()
+        return losses.mean()
+
+    return step
+
+
 MAKERS = {
     "tfnes, table": lambda: make_tfnes("table"),
     "tfnes, fresh": lambda: make_tfnes("fresh"),
+    "tfnes, table, per image": lambda: make_tfnes("table", per_image=True),
+    "tfnes, fresh, per image": lambda: make_tfnes("fresh", per_image=True),
     "evosax": make_evosax,
     "EvoTorch": make_evotorch,
+    "one by one, PyTorch": make_loop,
 }
 
 
@@ -204,7 +270,7 @@ def main():
     if flags.measure:
         measure(flags.measure, flags.rounds)
         return
-    print(f"{'':14} {'s/update':>9} {'peak MB':>9} {'loss':>8}")
+    print(f"{'':24} {'s/update':>9} {'peak MB':>9} {'loss':>8}")
     for name in [flags.only] if flags.only else MAKERS:
         python = sys.executable if name.startswith("tfnes") else flags.peers_python
         if python is None:
@@ -217,7 +283,7 @@ def main():
         )
         row = json.loads(result.stdout.splitlines()[-1])
         print(
-            f"{name:14} {row['seconds']:9.3f} {row['megabytes']:9.0f} "
+            f"{name:24} {row['seconds']:9.3f} {row['megabytes']:9.0f} "
             f"{row['loss']:8.1f}"
         )
 

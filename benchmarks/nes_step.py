@@ -1,15 +1,18 @@
 """Times an NES update against as many plain forward passes, and its memory.
 
     python benchmarks/nes_step.py                 # the VAE of Appendix B, N = 300
+    python benchmarks/nes_step.py --model=nri_64 --population_size=60
+    python benchmarks/nes_step.py --model=parser --population_size=60
     python benchmarks/nes_step.py --memory        # peak memory, N = 60 and N = 600
     python benchmarks/nes_step.py --noise         # normal numbers a second
     python benchmarks/nes_step.py --fast --population_size=8   # noise by example
 
 One core, all variants in turn in one process, best of several rounds. The forward pass
 is a `tf.function` of the same model on the same batch with the latent noise already
-drawn, so it does nothing that a member of the population does not do. `--per_example`
+drawn, so it does nothing that a member of the population does not do. `mlp_per_image`
 evaluates the decoder once for each image, as the authors do, not once for each of the
-ten codes.
+ten codes. NRI has 10 vertices and spanning trees; the parser has projective trees, a
+frozen decoder, and sentences of the demo treebank.
 """
 
 import argparse
@@ -30,15 +33,49 @@ import tensorflow as tf
 import tfnes
 
 
-class PerExample(tfnes.models.MLP):
+class PerImage(tfnes.models.MLP):
     """The same model with one evaluation of the decoder for each image."""
 
     def hard_log_likelihood(self, batch, latent, *, training=False):
         return self.log_likelihood(batch, latent, training=training)
 
 
-def make_step(kind, batch, *, population_size, noise):
-    model = kind()
+def make_nri(width, size):
+    data = tfnes.datasets.GraphLayout(num_vertices=10, num_train=size)
+    batch = next(iter(data.get_dataset("train", batch_size=size)))
+    structure = tfnes.structures.SpanningTree()
+    return lambda: tfnes.models.NRI(structure, hidden_units=width), batch
+
+
+def make_parser(size):
+    treebank = tfnes.datasets.DemoTreebank()
+    batch = next(iter(treebank.get_dataset("target_train", batch_size=size)))
+
+    def make():
+        structure = tfnes.structures.DependencyTree(projective=True)
+        model = tfnes.models.Parser(structure, decoder_trainable=False)
+        model.adapt(treebank)
+        return model
+
+    return make, batch
+
+
+def make_images(size):
+    pixels = np.random.default_rng(0).random((size, 784)) < 0.3
+    return {"image": tf.constant(pixels, tf.float32)}
+
+
+MODELS = {
+    "mlp": lambda size: (tfnes.models.MLP, make_images(size)),
+    "mlp_per_image": lambda size: (PerImage, make_images(size)),
+    "nri_64": lambda size: make_nri(64, size),
+    "nri_256": lambda size: make_nri(256, size),
+    "parser": make_parser,
+}
+
+
+def make_step(make, batch, *, population_size, noise):
+    model = make()
     nes = tfnes.estimators.NES
     if noise == "by example":
         estimator = nes(
@@ -56,8 +93,8 @@ def make_step(kind, batch, *, population_size, noise):
     return lambda: next(iter(step(batch).values())).numpy()
 
 
-def make_forward(kind, batch, *, population_size):
-    model = kind()
+def make_forward(make, batch, *, population_size):
+    model = make()
     model.build(batch)
     shared = model.shared_terms(batch, seed=tfnes.random.make_seed(0))
     terms = model.elbo(batch, shared=shared)
@@ -88,11 +125,6 @@ def best_seconds(functions, rounds):
     return best
 
 
-def random_batch(size):
-    pixels = np.random.default_rng(0).random((size, 784)) < 0.3
-    return {"image": tf.constant(pixels, tf.float32)}
-
-
 def print_noise_rates(rounds, size=480_000, calls=20):
     seed = tfnes.random.make_seed(0)
 
@@ -120,7 +152,7 @@ def main():
     parser.add_argument("--population_size", type=int, default=300)
     parser.add_argument("--batch_size", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--per_example", action="store_true")
+    parser.add_argument("--model", choices=MODELS, default="mlp")
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--fast", action="store_true")
     parser.add_argument("--noise", action="store_true")
@@ -129,11 +161,11 @@ def main():
     if flags.noise:
         print_noise_rates(flags.rounds)
         return
-    batch = random_batch(flags.batch_size)
-    kind = PerExample if flags.per_example else tfnes.models.MLP
+    keras.utils.set_random_seed(0)
+    make, batch = MODELS[flags.model](flags.batch_size)
     size = flags.population_size
     if flags.peak_of:
-        step = make_step(kind, batch, population_size=size, noise=flags.peak_of)
+        step = make_step(make, batch, population_size=size, noise=flags.peak_of)
         for _ in range(2):
             step()
         print(peak_megabytes())
@@ -146,6 +178,10 @@ def main():
                         [
                             *(sys.executable, __file__, f"--peak_of={noise}"),
                             f"--population_size={count}",
+                            *(
+                                f"--model={flags.model}",
+                                f"--batch_size={flags.batch_size}",
+                            ),
                         ],
                         check=True,
                         capture_output=True,
@@ -160,13 +196,13 @@ def main():
                 f"growth {growth:.1f} %"
             )
         return
-    functions = {"forward": make_forward(kind, batch, population_size=size)}
+    functions = {"forward": make_forward(make, batch, population_size=size)}
     forms = ["table", "fresh"] + (["by example"] if flags.fast else [])
     for noise in forms:
-        functions[noise] = make_step(kind, batch, population_size=size, noise=noise)
+        functions[noise] = make_step(make, batch, population_size=size, noise=noise)
     best = best_seconds(functions, flags.rounds)
     print(
-        f"{kind.__name__}, N = {size}, batch {flags.batch_size}, best of {flags.rounds}"
+        f"{flags.model}, N = {size}, batch {flags.batch_size}, best of {flags.rounds}"
     )
     print(f"{size} forward passes {best['forward']:7.3f} s   1.00")
     for noise in forms:
