@@ -66,28 +66,10 @@ def moments(model, batch, updates, **settings):
     """Returns the mean gradient and the variance of each coordinate."""
     nes = NES(population_size=8, fitness_shaping="identity", **settings)
     nes.build(model)
-    size = sum(int(np.prod(v.shape)) for v in model.elbo_variables)
-
-    @tf.function(autograph=False)
-    def run():
-        def body(i, total, squares):
-            seed = tfnes.random.make_seed(i)
-            gradients = nes.estimate(model, batch, seed=seed).gradients
-            value = tf.concat([tf.reshape(g, [-1]) for g in gradients], 0)
-            value = tf.cast(value, tf.float64)
-            return i + 1, total + value, squares + tf.square(value)
-
-        zeros = tf.zeros([size], tf.float64)
-        return tf.while_loop(
-            lambda i, *_: i < updates,
-            body,
-            (tf.constant(0), zeros, zeros),
-            parallel_iterations=1,
-        )[1:]
-
-    total, squares = (value.numpy() for value in run())
-    mean = total / updates
-    return mean, squares / updates - mean**2
+    mean, variance = tfnes.testing.update_moments(
+        nes, model, batch, num_updates=updates
+    )
+    return mean[1:], variance[1:]
 
 
 def print_ratios(updates):

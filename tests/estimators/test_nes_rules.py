@@ -85,28 +85,10 @@ def exact(model, batch):
 def mean_update(nes, model, batch, updates):
     """Returns mean and standard error of (mean fitness, gradient)."""
     nes.build(model)
-
-    @tf.function(autograph=False)
-    def run():
-        def body(i, total, squares):
-            estimate = nes.estimate(model, batch, seed=random.make_seed(i))
-            fitness = estimate.metrics["population_mean"][None]
-            value = tf.concat([fitness, flat(estimate.gradients)], 0)
-            value = tf.cast(value, tf.float64)
-            return i + 1, total + value, squares + tf.square(value)
-
-        size = 1 + sum(int(np.prod(v.shape)) for v in model.elbo_variables)
-        zeros = tf.zeros([size], tf.float64)
-        return tf.while_loop(
-            lambda i, *_: i < updates,
-            body,
-            (tf.constant(0), zeros, zeros),
-            parallel_iterations=1,
-        )[1:]
-
-    total, squares = (value.numpy() for value in run())
-    mean = total / updates
-    return mean, np.sqrt(np.maximum(squares / updates - mean**2, 0) / (updates - 1))
+    mean, variance = tfnes.testing.update_moments(
+        nes, model, batch, num_updates=updates, first="population_mean"
+    )
+    return mean, np.sqrt(variance / (updates - 1))
 
 
 def check(mean, expected, error, name):

@@ -10,12 +10,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfnes import random
 from tfnes.errors import ConfigurationError
 from tfnes.estimators.estimator import GradientEstimator
 from tfnes.structures import Categorical
 from tfnes.structures.structure import HasEnumeration, Structure, require_ability
 from tfnes.testing.exact_laws import LAWS
+from tfnes.testing.moments import update_moments
 from tfnes.testing.small_vae import SmallVAE
 from tfnes.typing import Tensor
 
@@ -199,42 +199,9 @@ def _measure(
     with tf.GradientTape() as tape:
         exact_loss = model.expected_neg_elbo(batch, law)
     exact = tape.gradient(exact_loss, [v.value for v in variables])
-    key = random.fold_in(random.make_seed(seed), 1)
-
-    def one(update):
-        estimate = estimator.estimate(model, batch, seed=random.fold_in(key, update))
-        found = {
-            id(v): g
-            for v, g in zip(estimate.variables, estimate.gradients, strict=True)
-        }
-        flat = [
-            tf.reshape(tf.convert_to_tensor(found[id(v)]), [-1])
-            if found.get(id(v)) is not None
-            else tf.zeros([int(np.prod(v.shape))])
-            for v in variables
-        ]
-        return tf.cast(tf.concat([[estimate.loss], *flat], 0), tf.float64)
-
-    @tf.function(autograph=False)
-    def run():
-        size = 1 + sum(int(np.prod(v.shape)) for v in variables)
-        zeros = tf.zeros([size], tf.float64)
-
-        def step(update, total, squares):
-            value = one(update)
-            return update + 1, total + value, squares + tf.square(value)
-
-        _, total, squares = tf.while_loop(
-            lambda update, *_: update < num_updates,
-            step,
-            [tf.constant(0), zeros, zeros],
-            parallel_iterations=1,
-        )
-        return total, squares
-
-    total, squares = (value.numpy() for value in run())
-    mean = total / num_updates
-    variance = np.maximum(squares / num_updates - mean**2, 0)
+    mean, variance = update_moments(
+        estimator, model, batch, num_updates=num_updates, seed=seed
+    )
     error = np.sqrt(variance / (num_updates - 1))
     scale = np.ones_like(mean[1:])
     flat_exact = np.concatenate([np.ravel(g) for g in exact]).astype(np.float64)
