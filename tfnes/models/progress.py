@@ -50,6 +50,7 @@ class Progress:
 
     Attributes:
       spec: shapes and dtypes of the first batch that the model has seen, by name.
+      batch_size: of the data that `fit` was given; None where nothing says it.
       dependencies: ids of the variables that encoder and decoder read, once known.
       mode: the kind of the latest step, `"train"` or `"test"`.
       names: of the means that each kind of step shows.
@@ -59,6 +60,7 @@ class Progress:
 
     def __init__(self):
         self.spec: dict[str, Any] | None = None
+        self.batch_size: int | None = None
         self.dependencies: dict[str, Any] | None = None
         self.mode = "train"
         self.names: dict[str, list[str]] = {"train": [], "test": []}
@@ -75,6 +77,16 @@ class Progress:
                 )
                 for key, value in batch.items()
             }
+
+    def see_data(self, data: Any) -> None:
+        """Keeps the batch size of a `tf.data.Dataset`, if one of its steps has it."""
+        self.batch_size = None
+        while self.batch_size is None and isinstance(data, tf.data.Dataset):
+            # The shapes do not say it, as the last batch may be smaller.
+            size = getattr(data, "_batch_size", None)
+            self.batch_size = None if size is None else int(size)
+            inputs = data._inputs()
+            data = inputs[0] if inputs else None
 
     def compile(
         self,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfnes.typing import Tensor
+from tfnes.typing import Batch, Tensor
 
 
 def num_replicas() -> int:
@@ -49,3 +49,15 @@ def positions(size: Tensor) -> Tensor:
     sizes = gather(size[None])
     replica = tf.distribute.get_replica_context().replica_id_in_sync_group
     return tf.reduce_sum(sizes[:replica]) + tf.range(size)
+
+
+def with_index(batch: Batch) -> Batch:
+    """Gives the examples of several replicas the positions of the whole batch.
+
+    Where `index` says already which example is which, or on one replica, the batch
+    stays as it is.
+    """
+    if num_replicas() == 1 or not isinstance(batch, dict) or "index" in batch:
+        return batch
+    size = tf.shape(tf.nest.flatten(batch)[0])[0]
+    return {**batch, "index": positions(size)}

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfnes import random
 from tfnes.models import replication
 from tfnes.models.progress import Progress
+from tfnes.models.rate import EvaluationRate
 from tfnes.models.update import apply_update
 from tfnes.typing import Batch, GradientEstimate, Seed, Tensor
 
@@ -49,6 +50,7 @@ class TrainableModel(keras.Model):
             aggregation="only_first_replica",
         )
         self._progress = Progress()
+        self._rate: EvaluationRate | None = None
 
     # What a subclass gives -----------------------------------------------------------
 
@@ -118,6 +120,11 @@ class TrainableModel(keras.Model):
             key: tf.TensorSpec(shape, dtype) for key, (shape, dtype) in spec.items()
         }
 
+    @property
+    def batch_size(self) -> int | None:
+        """Examples of a batch of the data that `fit` was given, where known."""
+        return self._progress.batch_size
+
     def _ensure_built(self, batch: Batch) -> None:
         if not self.built:
             self.build(batch)
@@ -136,6 +143,7 @@ class TrainableModel(keras.Model):
         average a batch over the workers first, which fails for a dict.
         """
         strategy = self.distribute_strategy
+        self._progress.see_data(getattr(iterator, "_distributed_dataset", None))
         if self.built and (self.optimizer is None or self.optimizer.built):
             return
         if self._distribute_strategy is None:
@@ -273,7 +281,7 @@ class TrainableModel(keras.Model):
 
     def test_step(self, data: Batch) -> dict[str, Tensor]:
         """The mean test losses, and the compiled metrics on the prediction."""
-        batch = _with_index(self.features(data))
+        batch = replication.with_index(self.features(data))
         self._ensure_built(batch)
         seed = random.stream_seed(self.seed, 0, random.Stream.EVALUATION)
         losses = self.test_losses(batch, seed=seed)
@@ -305,12 +313,17 @@ class TrainableModel(keras.Model):
         if self.train_function is None or force:
             super().make_train_function(force)
             run = self.train_function
+            self._rate = EvaluationRate(
+                self._progress,
+                loss_name=self.loss_name,
+                evaluations_per_step=self.estimator.evaluations_per_step,
+            )
 
             def run_and_check(iterator):
                 self._progress.mode = "train"
-                logs = run(iterator)
+                logs = self._rate.run(run, iterator)
                 self.estimator.check()
-                return logs
+                return {**logs, **self._rate.logs()}
 
             self.train_function = run_and_check
         return self.train_function
@@ -333,7 +346,10 @@ class TrainableModel(keras.Model):
 
     def get_metrics_result(self) -> dict[str, Any]:
         """Returns the metrics of the latest kind of step (training or test)."""
-        return self._progress.results(self._progress.mode)
+        results = self._progress.results(self._progress.mode)
+        if self._progress.mode == "train" and self._rate is not None:
+            results |= self._rate.logs()
+        return results
 
     # Saving --------------------------------------------------------------------------
 
@@ -377,16 +393,6 @@ class TrainableModel(keras.Model):
             **{str(i): variable for i, variable in enumerate(own)},
             **{f"estimator_{i}": variable for i, variable in enumerate(state)},
         }
-
-
-def _with_index(batch: Batch) -> Batch:
-    """Gives the examples of several replicas the positions of the whole batch."""
-    if replication.num_replicas() == 1 or not isinstance(batch, dict):
-        return batch
-    if "index" in batch:
-        return batch
-    size = tf.shape(tf.nest.flatten(batch)[0])[0]
-    return {**batch, "index": replication.positions(size)}
 
 
 def _logs(results: dict[str, Tensor]) -> dict[str, Tensor]:
