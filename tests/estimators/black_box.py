@@ -67,3 +67,10 @@ def noise(estimator_seed, pairs, size):
     padded = -(-size // 16) * 16
     draws = [random.normal_vector(padded, seed=seed, index=i) for i in range(pairs)]
     return np.stack(draws).astype(np.float64)[:, :size]
+
+
+def losses_of(function, start, sigma, w):
+    """Returns the losses at start + sigma w and at start - sigma w, `[2, pairs]`."""
+    points = np.concatenate([start + sigma * w, start - sigma * w])
+    values = [float(function(tf.constant(p, tf.float32))) for p in points]
+    return np.array(values).reshape(2, -1)

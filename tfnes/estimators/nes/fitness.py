@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 class Fitness:
     """Evaluates the negative ELBO at whatever the model's parameters are just now.
 
-    This is u_i of Algorithm 1, with its expectation over the latent noise gamma taken
-    over `num_latent_samples` draws, the same in all evaluations of one update (common
-    random numbers), or over all latents.
+    This is u_i of Algorithm 1,
+
+        u_i = E_{gamma ~ Gumbel(h(x))} [-f(x, argmax_z z^T gamma)]
+
+    with f and h at mu + sigma w_i, plus the KL of Eq. 38 where the model has one. The
+    expectation over the latent noise gamma is a mean over `num_latent_samples` draws,
+    the same in all evaluations of one update (common random numbers), or the sum over
+    all latents (Eq. 1).
 
     Args:
       model: what is evaluated, in training mode.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,25 +22,21 @@ from tfnes.estimators.nes import (  # noqa: F401 (their rules are registered)
 )
 from tfnes.estimators.nes.activation_noise import ActivationNoise
 from tfnes.estimators.nes.adaptive_noise import AdaptiveNoise
+from tfnes.estimators.nes.arguments import check_arguments
 from tfnes.estimators.nes.examples import run_examples
 from tfnes.estimators.nes.fitness import Fitness
 from tfnes.estimators.nes.members import run_members
-from tfnes.estimators.nes.parameters import FlatParameters
+from tfnes.estimators.nes.memory import check_memory
 from tfnes.estimators.nes.perturbation import Perturbation, WeightNoise
 from tfnes.estimators.nes.population import Population
 from tfnes.estimators.nes.replicas import Replicas
-from tfnes.estimators.nes.search_distribution import SearchDistribution, check_sigma
+from tfnes.estimators.nes.search_distribution import SearchDistribution
 from tfnes.models import replication
 from tfnes.structures.structure import HasEnumeration, require_ability
 from tfnes.typing import Batch, GradientEstimate, Seed, Tensor
 
 if TYPE_CHECKING:
     from tfnes.models.structured_vae import StructuredVAE
-
-_LOG = logging.getLogger(__name__)
-
-NOISES = ("weights", "activations", "low_rank")
-"""Where the noise may act."""
 
 
 @registration.register("estimator")
@@ -58,14 +53,22 @@ class NES(GradientEstimator):
 
         1 / (N sigma) sum_i w_i u_i                                Algorithm 1
 
-    Here w comes in mirrored pairs w, -w, all u share the latent noise gamma of the
-    update, and u is z-scored, (u - mean(u)) / std(u), before it weights w. Within a
-    pair the mean cancels, and the deviation is one number for all. So what is computed,
+    Here w comes in mirrored pairs w, -w (Section 4), all u share the latent noise gamma
+    of the update (one draw stands for the expectation in u), and u is z-scored,
+    (u - mean(u)) / std(u), before it weights w. Within a pair the mean cancels, and
+    the deviation is one number for all. So what is computed,
 
         1 / (N sigma std(u)) sum over pairs of (u+ - u-) w,
 
-    is exactly the z-scored sum, in one pass over the pairs and in memory of the order
-    of the parameters: (u+ - u-) w is added up, and divided once at the end.
+    is exactly the z-scored sum of Algorithm 1, in one pass over the pairs and in memory
+    of the order of the parameters: (u+ - u-) w is added up, and divided at the end.
+
+    One pair is evaluated at a time, as two evaluations of the batch: that was faster
+    on a CPU than any larger chunk of a population, and takes the least memory. With
+    noise for each example a chunk has up to four pairs, as equal as they can be, which
+    are each other's baseline and enter the gradient by one matrix product. So there is
+    nothing to set, and memory does not grow with N. How much an update holds is logged
+    before the first one runs, and refused where it is more than what is free.
 
     Perturbed are `model.elbo_variables`; of the look-up tables of
     `model.touched_rows(batch)` only the rows that the batch touches, the others and
@@ -122,7 +125,8 @@ class NES(GradientEstimator):
         300
 
     References:
-      Berliner et al. (2022), Algorithm 1, Eqs. 4-8, 39. Wierstra et al. (2014).
+      Berliner et al. (2022), Algorithm 1, Eqs. 4-8, 38, 39, Section 4 (mirrored
+      sampling). Wierstra et al. (2014), "Natural evolution strategies".
     """
 
     def __init__(
@@ -142,49 +146,21 @@ class NES(GradientEstimator):
         num_shards: int = 4,
         max_empty_steps: int = 10,
     ):
-        if population_size < 2 or population_size % 2:
-            near = max(2, population_size + population_size % 2)
-            raise ConfigurationError(
-                "NES.population_size must be even and at least 2 because samples are "
-                f"mirrored. Received: {population_size}. Use {near}."
-            )
-        check_sigma(sigma, noise=noise, population_size=population_size)
-        for name, value in (
-            ("rank", rank),
-            ("num_latent_samples", num_latent_samples),
-            ("num_shards", num_shards),
-            ("max_empty_steps", max_empty_steps),
-        ):
-            if value < 1:
-                raise ConfigurationError(
-                    f"NES.{name} must be at least 1. Received: {value}."
-                )
-        if exact_expectation and num_latent_samples > 1:
-            raise ConfigurationError(
-                "NES.exact_expectation leaves nothing to sample. Received: "
-                f"num_latent_samples={num_latent_samples}. Use 1."
-            )
-        for name, value, choices in (
-            ("noise", noise, NOISES),
-            ("granularity", granularity, ("member", "example")),
-            ("baseline", baseline, ("pair_mean", "leave_one_out")),
-            ("without_rule", without_rule, ("weights", "error")),
-        ):
-            if value not in choices:
-                raise ConfigurationError(
-                    f"NES.{name} must be one of {choices}. Received: {value!r}."
-                )
-        if noise == "weights" and granularity == "example":
-            raise ConfigurationError(
-                "NES.granularity = 'example' needs noise that acts on what a layer "
-                "computes. Received: noise='weights'. Use noise='activations' or "
-                "'low_rank'."
-            )
-        if baseline == "leave_one_out" and population_size < 4:
-            raise ConfigurationError(
-                "NES.baseline = 'leave_one_out' needs another pair. Received: "
-                f"population_size={population_size}. Use 4 at least."
-            )
+        shaping = shapings.get(fitness_shaping)
+        check_arguments(
+            population_size=population_size,
+            sigma=sigma,
+            noise=noise,
+            granularity=granularity,
+            rank=rank,
+            baseline=baseline,
+            without_rule=without_rule,
+            shaping=shaping,
+            num_latent_samples=num_latent_samples,
+            exact_expectation=exact_expectation,
+            num_shards=num_shards,
+            max_empty_steps=max_empty_steps,
+        )
         self.population_size = population_size
         self.sigma = sigma
         self.noise = noise
@@ -193,14 +169,7 @@ class NES(GradientEstimator):
         self.baseline = baseline
         self.without_rule = without_rule
         self.noise_source = noises.get(noise_source)
-        self.fitness_shaping = shapings.get(fitness_shaping)
-        shaping = self.fitness_shaping
-        if noise != "weights" and not isinstance(shaping, shapings.LinearShaping):
-            raise ConfigurationError(
-                "NES.fitness_shaping must be 'z_score' or 'identity' unless the noise "
-                f"is on the weights. Received: {type(shaping).__name__} with "
-                f"noise={noise!r}."
-            )
+        self.fitness_shaping = shaping
         self.num_latent_samples = num_latent_samples
         self.exact_expectation = exact_expectation
         self.num_shards = num_shards
@@ -340,6 +309,7 @@ class NES(GradientEstimator):
         if "sigma" in self.metric_names(model):
             metrics["sigma"] = self.current_sigma(model)
         perturbation.adapt(finite)
+        check_memory(model, outcome.gradients)
         return GradientEstimate(
             loss=loss,
             gradients=[
@@ -372,11 +342,9 @@ class NES(GradientEstimator):
         if callable(sigma):
             sigma = self.current_sigma(fitness.model)
         if self.noise == "weights":
-            perturbation = WeightNoise(
+            return WeightNoise(
                 fitness, variables, source=source, seed=seed, sigma=sigma
             )
-            self._log_memory(fitness.model, perturbation.parameters)
-            return perturbation
         index = None
         if self.granularity == "example":
             batch = fitness.batch
@@ -398,20 +366,6 @@ class NES(GradientEstimator):
     def gathers_replicas(self) -> bool:
         """With noise of its own for each example nothing is gathered."""
         return self.granularity == "member"
-
-    def _log_memory(self, model: StructuredVAE, parameters: FlatParameters) -> None:
-        # The mean, the noise, a perturbed copy, its parts, and the accumulators.
-        megabytes = 6 * parameters.num_dense * parameters.dtype.size / 2**20
-        _LOG.info(
-            "NES on %s: %d dense parameters and touched rows of %d tables, %d "
-            "evaluations an update; about %.0f MB beside the model, whatever the "
-            "population.",
-            model.name,
-            parameters.num_dense,
-            len(parameters.touched),
-            self.evaluations_per_step,
-            megabytes,
-        )
 
     def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object

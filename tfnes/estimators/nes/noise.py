@@ -13,7 +13,7 @@ from tfnes.typing import Seed, Tensor
 
 
 class NoiseSource(abc.ABC):
-    """Gives w ~ N(0, I) of a pair as a function of (seed of the update, pair)."""
+    """Gives the w ~ N(0, I) of Eq. 6 as a function of (seed of the update, pair)."""
 
     def build(self) -> None:  # noqa: B027
         """Prepares what is shared by all updates; nothing by default."""

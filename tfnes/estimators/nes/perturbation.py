@@ -98,6 +98,14 @@ class Perturbation(abc.ABC):
 class WeightNoise(Perturbation):
     """One normal for each parameter, the same for all examples: Algorithm 1.
 
+    A pair evaluates k(mu + sigma w) and k(mu - sigma w), w ~ N(0, I) (Eq. 6 and its
+    mirror image). With coefficients c+ and c- for them the pair adds
+
+        (c+ + c-) sigma w
+
+    to the total, and `gradients` divides that by sigma^2. For c+ = u+ / N and
+    c- = -u- / N it is the sum of Algorithm 1.
+
     Args:
       fitness: what is evaluated.
       variables: the variables to perturb.

@@ -18,8 +18,10 @@ PairFunction = Callable[[Tensor, Any], tuple[Tensor, Any]]
 class Population:
     """Runs a function over all pairs: shard by shard, one pair at a time.
 
-    Pair p belongs to shard p mod S. Every shard adds up from zero, and the shards'
-    totals are added in order, so that the sum does not depend on who forms them.
+    This is the loop of Algorithm 1 and its sum over i, two terms of it a turn; what a
+    pair adds is the function's. Pair p belongs to shard p mod S. Every shard adds up
+    from zero, and the shards' totals are added in order, so that the sum does not
+    depend on who forms them.
 
     Args:
       num_pairs: pairs of the whole population.
