@@ -309,7 +309,8 @@ class NES(GradientEstimator):
         if "sigma" in self.metric_names(model):
             metrics["sigma"] = self.current_sigma(model)
         perturbation.adapt(finite)
-        check_memory(model, outcome.gradients)
+        evaluations = self.evaluations_per_step
+        check_memory(model, outcome.gradients, evaluations=evaluations)
         return GradientEstimate(
             loss=loss,
             gradients=[
