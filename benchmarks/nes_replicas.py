@@ -56,7 +56,9 @@ def work(flags):
         model.compile(
             keras.optimizers.Adam(1e-3),
             tfnes.estimators.NES(
-                population_size=flags.population_size, sigma=0.01, noise=flags.noise
+                population_size=flags.population_size,
+                sigma=0.01,
+                noise_source=flags.noise,
             ),
         )
         model.build(tf.nest.map_structure(tf.constant, batch))

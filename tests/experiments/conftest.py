@@ -20,12 +20,11 @@ def toy_is_importable(monkeypatch):
 def train_toy(capfd):
     """Runs `train` on the toy; returns exit status, standard output and error."""
 
-    def run(output_dir, *arguments, config="toy"):
+    def run(output_dir, *arguments):
         from tfnes.train import main
 
         capfd.readouterr()
-        path = HERE / f"{config}.gin"
-        status = main([f"--gin_file={path}", f"--output_dir={output_dir}", *arguments])
+        status = main([f"--gin_file={TOY}", f"--output_dir={output_dir}", *arguments])
         out, err = capfd.readouterr()
         print(err)  # shown where a test fails
         return status, out, err
