@@ -40,7 +40,15 @@ _IN_PLACE = frozenset(
 )
 # Inputs, and variables as they are.
 _ELSEWHERE = ("Placeholder", "ReadVariable")
-_FUNCTIONS = ("body", "cond", "f", "then_branch", "else_branch")
+# Operations that run graphs, and the attributes that name these.
+_FUNCTIONS = {
+    "If": ("then_branch", "else_branch"),
+    "PartitionedCall": ("f",),
+    "StatefulPartitionedCall": ("f",),
+    "StatelessIf": ("then_branch", "else_branch"),
+    "StatelessWhile": ("body", "cond"),
+    "While": ("body", "cond"),
+}
 _END = 1 << 60
 
 FACTOR = 2
@@ -225,33 +233,25 @@ def _views(operation: tf.Operation) -> list[tuple[tf.Tensor, tf.Tensor]]:
     """Returns the results that are memory of an input, each with that input."""
     if operation.type in _VIEWS and operation.inputs:
         return [(operation.outputs[0], operation.inputs[0])]
-    if operation.type not in ("While", "StatelessWhile"):
-        return []
-    # What every turn of a loop hands on as it is.
-    body = _called(operation)[0]
     pairs = []
-    for number, value in enumerate(body.outputs):
+    bodies = _called(operation) if operation.type.endswith("While") else []
+    # What every turn of a loop hands on as it is.
+    for number, value in enumerate(bodies[0].outputs if bodies else []):
         while value.op.type == "Identity":
             value = value.op.inputs[0]
-        if value is body.inputs[number]:
+        if value is bodies[0].inputs[number]:
             pairs.append((operation.outputs[number], operation.inputs[number]))
     return pairs
 
 
 def _called(operation: tf.Operation) -> list[Any]:
     """Returns the graphs that an operation runs."""
-    found = []
-    for name in _FUNCTIONS:
-        try:
-            value = operation.get_attr(name)
-        except ValueError:
-            continue
-        if hasattr(value, "name"):
-            # No public call gives the graph of a function.
-            function = operation.graph._get_function(value.name)
-            if function is not None and hasattr(function, "graph"):
-                found.append(function.graph)
-    return found
+    # No public call gives the graph of a function.
+    functions = [
+        operation.graph._get_function(operation.get_attr(name).name)
+        for name in _FUNCTIONS.get(operation.type, ())
+    ]
+    return [each.graph for each in functions if hasattr(each, "graph")]
 
 
 def _inside(graph: Any, sizes: _Sizes, known: dict[int, int]) -> int:
