@@ -87,6 +87,7 @@ def test_fit_evaluate_predict_save_and_go_on(tmp_path):
         "gradient_norm",
         "dropped_pairs",
         "skipped_updates",
+        "evaluations/s",
         *("val_neg_elbo", "val_log_likelihood", "val_kl", "val_mean_code"),
     }
     assert np.all(np.isfinite(list(history.values())))
