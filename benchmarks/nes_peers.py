@@ -6,8 +6,8 @@
 core. Each program runs in a process of its own, in turn, and prints seconds an update
 (best round) and peak memory: tfnes, also with one evaluation of the decoder for each
 image, as all others do it; evosax; EvoTorch; and a loop in PyTorch over the members one
-by one, the way of the authors' code (noise drawn from a seed by NumPy for each member,
-and again when the gradient is summed). `--peers_python` is the interpreter that has
+by one, the way of the authors' code (noise drawn from a seed for each member, and again
+when the gradient is summed). `--peers_python` is the interpreter that has
 evosax and EvoTorch, which tfnes does not need; without it only tfnes is timed.
 """
 
@@ -203,9 +203,8 @@ def make_loop():
         return float((nll + kl).mean())
 
     def noise(seed):
-        generator = np.random.RandomState(seed)
-        draws = [generator.standard_normal(shape) for shape in SHAPES]
-        return [torch.from_numpy(draw.astype(np.float32)) for draw in draws]
+        generator = torch.Generator().manual_seed(int(seed))
+        return [torch.randn(shape, generator=generator) for shape in SHAPES]
 
     def step():
         uniform = torch.rand(BATCH, CODES).clamp_min(1e-20)
@@ -264,14 +263,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peers_python")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", choices=MAKERS)
+    parser.add_argument("--only", choices=MAKERS, nargs="+")
     parser.add_argument("--measure", choices=MAKERS, help=argparse.SUPPRESS)
     flags = parser.parse_args()
     if flags.measure:
         measure(flags.measure, flags.rounds)
         return
     print(f"{'':24} {'s/update':>9} {'peak MB':>9} {'loss':>8}")
-    for name in [flags.only] if flags.only else MAKERS:
+    for name in flags.only or MAKERS:
         python = sys.executable if name.startswith("tfnes") else flags.peers_python
         if python is None:
             continue

@@ -52,8 +52,8 @@ def update_moments(
         >>> nes = tfnes.estimators.NES(population_size=4)
         >>> nes.build(model)
         >>> mean, variance = update_moments(nes, model, batch, num_updates=5)
-        >>> mean.shape == variance.shape == (1 + 2 * 3 + 3 * 2 + 3 * 2 + 3 * 3,)
-        True
+        >>> mean.shape, variance.shape  # the loss and 29 parameters
+        ((30,), (30,))
     """
     variables = list(model.elbo_variables)
     key = random.fold_in(random.make_seed(seed), 1)
