@@ -5,7 +5,7 @@ import pytest
 from tfnes import solvers
 
 # Not to be searched for doctests: these are no modules of tests.
-collect_ignore_glob = ["*conftest.py", "*/nes_on_replicas.py"]
+collect_ignore_glob = ["*conftest.py", "*/nes_memory.py", "*/nes_on_replicas.py"]
 
 
 @pytest.fixture
