@@ -54,25 +54,40 @@ class Distributions(keras.callbacks.Callback):
         self.seed = seed
         self._compute: Any = None
         self._estimator: Any = None
+        self._real: Tensor | None = None
 
     def on_epoch_end(self, epoch, logs=None):
         estimator = self.model.estimator
         if self._compute is None or estimator is not self._estimator:
             self._estimator = estimator
             self._compute = tf.function(self._trace, autograph=False)
+        values = self._compute(self.batch)
+        if self._real is None:
+            self._real = self._real_parts(values["log_potentials"])
+        values["log_potentials"] = tf.boolean_mask(values["log_potentials"], self._real)
         with self.writer.as_default(step=int(tf.convert_to_tensor(self.model.step))):
-            for name, values in self._compute(self.batch).items():
-                tf.summary.histogram(f"{self.name}/{name}", values)
+            for name, each in values.items():
+                finite = tf.boolean_mask(each, tf.math.is_finite(each))
+                tf.summary.histogram(f"{self.name}/{name}", finite)
         self.writer.flush()
 
+    def _real_parts(self, log_potentials: Tensor) -> Tensor:
+        """Returns which parts some structure has, of the shape of the argument."""
+        structure = self.model.structure
+        if not isinstance(structure, HasMarginals):
+            return tf.fill(tf.shape(log_potentials), True)
+        # Where all structures are equally likely, a part of none has probability 0.
+        zeros = tf.zeros_like(log_potentials)
+        return structure.marginals(zeros, lengths=self.batch.get("lengths")) > 0
+
     def _trace(self, batch: Batch) -> dict[str, Tensor]:
-        histograms = {"log_potentials": self._log_potentials(batch)}
+        values = {"log_potentials": self.model.encode(batch, training=False)}
         estimator, variables = self._estimator, None
         if isinstance(estimator, HybridNES):
             variables = self.model.encoder_variables
             estimator = estimator.encoder
         if isinstance(estimator, NES):
-            losses = population_losses(
+            values["fitness"] = population_losses(
                 estimator,
                 self.model,
                 batch,
@@ -80,20 +95,4 @@ class Distributions(keras.callbacks.Callback):
                 seed=random.make_seed(self.seed),
                 variables=variables,
             )
-            histograms["fitness"] = _finite(losses)
-        return histograms
-
-    def _log_potentials(self, batch: Batch) -> Tensor:
-        values = self.model.encode(batch, training=False)
-        structure = self.model.structure
-        if isinstance(structure, HasMarginals):
-            # Where all structures are equally likely, a part of none has probability 0.
-            uniform = structure.marginals(
-                tf.zeros_like(values), lengths=batch.get("lengths")
-            )
-            values = tf.boolean_mask(values, uniform > 0)
-        return _finite(values)
-
-
-def _finite(values: Tensor) -> Tensor:
-    return tf.boolean_mask(values, tf.math.is_finite(values))
+        return values
