@@ -18,6 +18,8 @@ SMALLER = {
         "SOURCE_SENTENCES = 300": "SOURCE_SENTENCES = 20",
         "EPOCHS = 8": "EPOCHS = 1",
         "UNITS = 64": "UNITS = 8",
+        "target_train=100": "target_train=8, target_test=12",
+        "population_size=20": "population_size=2",
     },
 }
 

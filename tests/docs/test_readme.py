@@ -90,10 +90,13 @@ def test_the_table_is_what_compile_says():
 
 def test_its_python_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    sizes = "source_train=16, target_train=8, target_test=8, vector_dimension=8"
+    units = "embedding_size=8, hidden_size=8, scorer_size=8, decoder_size=8"
     smaller = {
-        "DemoTreebank()": "DemoTreebank(source_train=16, target_train=8)",
-        "Supervised(), 8, 5)": "Supervised(), 8, 1)",
-        "population_size=100, sigma=0.1), 100, 2)": "population_size=2), 4, 1)",
+        "DemoTreebank()": f"DemoTreebank({sizes})",
+        "(projective=True))": f"(projective=True), {units})",
+        "epochs=5": "epochs=1",
+        "population_size=100": "population_size=2",
     }
     names = {}
     for block in re.findall(r"^```python\n(.*?)^```", README, re.S | re.M):
