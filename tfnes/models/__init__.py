@@ -10,8 +10,8 @@
 * `structured_vae`: the base class, the ELBO.
 * `rows`: how a model tells whose rows its layers see.
 * `dependencies`: which variables a part of a model depends on.
-* `trainable`: `fit`, `evaluate`, `predict` and saving; `progress`, `update` and
-  `replication`: its parts.
+* `trainable`: `fit`, `evaluate`, `predict` and saving; `progress`, `rate`,
+  `update` and `replication`: its parts.
 """
 
 from tfnes.models.mlp import MLP
