@@ -55,3 +55,9 @@ class WorkerLostError(TfnesError, ConnectionError):
     """Another process of a run on several workers is gone."""
 
     exit_code = 6
+
+
+class StorageError(TfnesError, OSError):
+    """A file that cannot be written: a full disk, no permission, a folder gone."""
+
+    exit_code = 7

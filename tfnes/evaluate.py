@@ -113,7 +113,7 @@ def _run(flags) -> None:
         )
     command_line.import_tensorflow()
     from tfnes.experiments.results import format_table
-    from tfnes.experiments.run_directory import write_text
+    from tfnes.files import write_text
 
     results = evaluate(
         flags.run,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import gzip
 import os
 import re
-import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TextIO
@@ -19,6 +18,7 @@ from typing import TextIO
 from tfnes.datasets.conllu_parsing import parse_conllu
 from tfnes.datasets.sentence import Sentence
 from tfnes.errors import DataError, MissingDataError
+from tfnes.files import write_bytes
 
 
 def read_conllu(path: str | os.PathLike, *, gold: bool = True) -> list[Sentence]:
@@ -94,6 +94,7 @@ def write_conllu(
 
     Raises:
       DataError: if the number of rows is not N, or a row does not fit its sentence.
+      StorageError: if the file cannot be written.
     """
     path = os.fspath(path)
     sentences = list(sentences)
@@ -123,7 +124,7 @@ def write_conllu(
     data = "".join(blocks).encode("utf-8")
     if path.endswith(".gz"):
         data = gzip.compress(data, mtime=0)
-    write_atomically(path, data)
+    write_bytes(path, data)
 
 
 def read_tokens(stream: TextIO) -> Iterator[Sentence]:
@@ -154,21 +155,3 @@ def read_tokens(stream: TextIO) -> Iterator[Sentence]:
         forms = tuple(re.split(r"[ \t\r\n]+", line.strip(" \t\r\n\ufeff")))
         if forms != ("",):
             yield Sentence(forms, ("_",) * len(forms), path=str(path), line=number)
-
-
-def write_atomically(path: str, data: bytes) -> None:
-    """Writes a file that appears under its name only when it is complete."""
-    folder = os.path.dirname(path) or "."
-    os.makedirs(folder, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=os.path.basename(path))
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        # mkstemp makes a private file; give it the mode that open() would have.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from tfnes.datasets.conllu_io import write_atomically, write_conllu
+from tfnes.datasets.conllu_io import write_conllu
 from tfnes.datasets.cooccurrence import cooccurrence_vectors
 from tfnes.datasets.demo_grammar import DOMAINS, DemoGrammar
 from tfnes.datasets.sentence_provider import SPLITS, SentenceProvider
 from tfnes.datasets.vocabulary import EXTERNAL_SPECIALS, Vocabulary
 from tfnes.datasets.word_vectors import special_vectors
 from tfnes.errors import ConfigurationError
+from tfnes.files import write_text
 from tfnes.registration import register
 
 _RAW_SENTENCES = 1000
@@ -121,7 +122,7 @@ class DemoTreebank(SentenceProvider):
         lines = [f"{len(words)} {rows.shape[1]}"]
         for word, row in zip(words, rows.tolist(), strict=True):
             lines.append(" ".join([word, *(f"{value:.9g}" for value in row)]))
-        write_atomically(os.fspath(path), ("\n".join(lines) + "\n").encode("utf-8"))
+        write_text(path, "\n".join(lines) + "\n")
 
     def _check_config(self) -> None:
         least_values = dict.fromkeys(SPLITS, 1) | {"vector_dimension": 0, "seed": 0}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ from tfnes.datasets.array_batches import make_array_dataset
 from tfnes.datasets.provider import DatasetProvider
 from tfnes.datasets.spring_layout import simulate_layouts
 from tfnes.errors import ConfigurationError, DataError, MissingDataError
+from tfnes.files import write_atomically
 from tfnes.registration import register
 
 _SPLITS = ("train", "validation", "test")
@@ -210,23 +210,8 @@ class GraphLayout(DatasetProvider):
             )
         )
         if folder is not None:
-            _write_atomically(file, shard._asdict())
+            write_atomically(file, lambda name: np.savez(name, **shard._asdict()))
         return shard
-
-
-def _write_atomically(file: Path, arrays: Mapping[str, Any]) -> None:
-    """Writes an `.npz`; whoever looks sees all of it or nothing."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        dir=file.parent, prefix=file.stem, suffix=".tmp", delete=False
-    ) as temporary:
-        try:
-            np.savez(temporary, **arrays)
-            temporary.close()
-            os.replace(temporary.name, file)
-        except BaseException:
-            os.unlink(temporary.name)
-            raise
 
 
 def _read_file(path: Path) -> dict[str, LayoutArrays]:

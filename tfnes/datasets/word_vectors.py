@@ -13,6 +13,9 @@ import numpy as np
 from tfnes.errors import ConfigurationError, DataError, MissingDataError
 
 
+_LARGEST = float(np.finfo(np.float32).max)
+
+
 class WordVectors(NamedTuple):
     """Words in the order of the file, and `[V, D]` float32, one row for each."""
 
@@ -140,8 +143,8 @@ class _Reader:
             row = [float(number) for number in numbers.split(b" ")]
         except ValueError as error:
             self.fail(f"{error} (word {word.decode(errors='replace')!r})")
-        if not np.isfinite(row).all():
-            self.fail("a number is not finite")
+        if not all(abs(number) <= _LARGEST for number in row):  # false of NaN
+            self.fail("a number is not finite in 32 bits")
         self.rows[word] = row
 
     def check_dimension(self, found: int) -> None:

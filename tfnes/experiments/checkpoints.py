@@ -13,6 +13,7 @@ import json
 import logging
 import pathlib
 import re
+import shutil
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ import tensorflow as tf
 
 from tfnes.experiments.phase import Phase
 from tfnes.experiments.results import format_seconds
+from tfnes.files import storage_errors
 
 LOGGER = logging.getLogger("tfnes")
 
@@ -89,13 +91,22 @@ class Checkpoints:
         self.keep = keep
 
     def save(self, model: keras.Model, position: Position) -> None:
-        """Writes a checkpoint; the oldest goes when there are more than `keep`."""
-        self.directory.mkdir(parents=True, exist_ok=True)
+        """Writes a checkpoint; the oldest goes when there are more than `keep`.
+
+        Raises:
+          StorageError: if it cannot be written; those before it are as they were.
+        """
         numbers = [number for number, _ in self._listed()]
-        number = max(numbers, default=0) + 1
+        path = self.directory / f"state-{max(numbers, default=0) + 1:06d}"
         checkpoint = _checkpoint(model, optimizer=not position.starts_phase)
         checkpoint.position = _Text(position.to_json())
-        checkpoint.write(str(self.directory / f"state-{number:06d}"))
+        with storage_errors(path, also=(tf.errors.OpError,)):
+            self.directory.mkdir(exist_ok=True)
+            try:
+                checkpoint.write(str(path))
+            except BaseException:
+                self.remove_leftovers()
+                raise
         for _, path in self._listed()[: -self.keep]:
             for file in self.directory.glob(f"{path.name}.*"):
                 file.unlink(missing_ok=True)
@@ -122,6 +133,13 @@ class Checkpoints:
         status = checkpoint.read(path)
         status.assert_existing_objects_matched()
         status.expect_partial()
+
+    def remove_leftovers(self) -> None:
+        """Deletes what was written of checkpoints that were not completed."""
+        complete = {path.name for _, path in self._listed()}
+        for file in self.directory.glob("state-*"):
+            if file.name.partition(".")[0] not in complete:
+                shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
 
     def _listed(self) -> list[tuple[int, pathlib.Path]]:
         # The index file is written last: where it is, the checkpoint is complete.

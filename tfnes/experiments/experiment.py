@@ -257,6 +257,110 @@ class Experiment:
         self.workers.wait()
         return result
 
+<<<<<<< HEAD
+=======
+    # The state -----------------------------------------------------------------------
+
+    def update_done(self, num_batches: int, logs: dict) -> None:
+        """Counts an update; saves when it is time, and stops when asked to."""
+        position = self.position
+        if position.metric_sums:
+            checkpoints.restore_metric_sums(self.model, position.metric_sums)
+            position.metric_sums = {}
+        position.step += 1
+        if position.step >= num_batches:
+            return  # the end of the epoch saves
+        due = self.checkpoint_updates and position.step % self.checkpoint_updates == 0
+        if self.checkpoint_seconds is not None:
+            since = time.perf_counter() - self.saved
+            due = due or since >= self.checkpoint_seconds
+        signals = self.workers.everyone(bool(due), self.stop.signal_number or 0)
+        self.stop.signal_number = int(signals[:, 1].max()) or None
+        if signals[0, 0] or self.stop.signal_number is not None:
+            position.metric_sums = checkpoints.metric_sums(self.model, logs)
+            self._save()
+            position.metric_sums = {}
+            self._stop_if_asked()
+
+    def _stop_if_asked(self) -> None:
+        """Stops all processes if one of them got a signal, once the chief has saved."""
+        signals = self.workers.everyone(self.stop.signal_number or 0)
+        self.stop.signal_number = int(signals.max()) or None
+        self.stop.check()
+
+    def _find_position(self) -> bool:
+        """Takes on the position of the newest checkpoint; returns if there is one."""
+        found = self.checkpoints.latest() if self.workers.is_chief else None
+        self.path, position = found or (None, self.position)
+        self.position = Position.from_json(self.workers.from_chief(position.to_json()))
+        return bool(self.workers.everyone(found is not None)[0, 0])
+
+    def _restore(self) -> None:
+        if self.workers.is_chief:
+            self.workers.alone(
+                self.checkpoints.restore, self.model, self.path, self.position
+            )
+        self.workers.copy_from_chief(
+            checkpoints.state_variables(self.model, self.position)
+        )
+
+    def _save(self) -> None:
+        self._tick()
+        if self.recorder:
+            self.directory.check()
+            self.recorder.write_history(self.position.rows)
+            self.workers.alone(self.checkpoints.save, self.model, self.position)
+        self.saved = time.perf_counter()
+
+    def _of_chief(self, logs: dict) -> dict:
+        """Returns the chief's logs, so that all processes decide alike."""
+        return json.loads(self.workers.from_chief(json.dumps(logs)))
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        self.position.seconds += now - self.mark
+        self.mark = now
+
+    def _add_row(self, phase: Phase, logs: dict) -> None:
+        self._tick()
+        position = self.position
+        row = {"phase": phase.name, "epoch": position.epoch}
+        row |= {
+            "step": int(tf.convert_to_tensor(self.model.step)),
+            "seconds": round(position.seconds, 2),
+        }
+        position.rows.append(row | {name: float(v) for name, v in logs.items()})
+
+    def _keep_if_best(self, logs: dict) -> None:
+        if self.monitor not in logs:
+            raise ConfigurationError(
+                f"train.monitor is {self.monitor!r}, but an epoch gives "
+                f"{', '.join(name for name in logs if '/' in name)}. Add the metric to "
+                "train.metrics, or choose another."
+            )
+        value = float(logs[self.monitor])
+        best = self.position.best
+        if math.isnan(value) or (best is not None and self.sign * (value - best) <= 0):
+            return
+        self.position.best = value
+        self.position.best_epoch = self.position.epoch
+        self._save_best()
+
+    def _save_best(self) -> None:
+        if self.recorder:
+            self.workers.alone(self.recorder.write_best_model)
+
+    def _load_best(self) -> None:
+        # The count of updates goes on: noise is never used twice.
+        step = int(tf.convert_to_tensor(self.model.step))
+        if self.workers.is_chief:
+            self.workers.alone(self.model.load_weights, self.directory.best_model)
+        self.workers.copy_from_chief(
+            [*self.model.weights, *self.model.estimator.variables]
+        )
+        self.model.step.assign(step)
+
+>>>>>>> cd2c6a7 (Write files in one place, and say plainly when one cannot be written; damage files by hypothesis)
     # Helpers -------------------------------------------------------------------------
 
     def _evaluation_data(self, split: str):

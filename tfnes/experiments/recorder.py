@@ -13,7 +13,8 @@ from tfnes import callbacks as tfnes_callbacks
 from tfnes.datasets.conllu_io import write_conllu
 from tfnes.experiments import configuration, evaluation
 from tfnes.experiments.phase import Phase
-from tfnes.experiments.run_directory import RunDirectory, write_atomically
+from tfnes.experiments.run_directory import RunDirectory
+from tfnes.files import write_atomically
 from tfnes.structures import SpanningTree
 
 # Examples of which histograms are made.

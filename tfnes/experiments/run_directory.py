@@ -19,50 +19,22 @@ import io
 import json
 import os
 import pathlib
+<<<<<<< HEAD
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
+=======
+from collections.abc import Mapping, Sequence
+from typing import Any
+>>>>>>> cd2c6a7 (Write files in one place, and say plainly when one cannot be written; damage files by hypothesis)
 
-from tfnes.errors import RunDirectoryError
+from tfnes.errors import RunDirectoryError, StorageError
+from tfnes.files import LEFTOVER, remove_leftovers, storage_errors, write_text
 
 try:
     import fcntl
 except ImportError:  # Windows: no lock
     fcntl = None
-
-
-def write_atomically(path: str | os.PathLike, write: Callable[[str], Any]) -> None:
-    """Calls `write` with a temporary name beside `path`, then gives it its name.
-
-    The temporary name ends as `path` does, since some writers look at the suffix.
-    """
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(
-        dir=path.parent, prefix=".writing-", suffix=f"-{path.name}"
-    )
-    os.close(handle)
-    try:
-        write(temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        umask = os.umask(0)  # mkstemp makes a private file; give it open()'s mode
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        pathlib.Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes a UTF-8 text file, atomically."""
-
-    def write(temporary: str) -> None:
-        with open(temporary, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-
-    write_atomically(path, write)
 
 
 class RunDirectory:
@@ -120,8 +92,9 @@ class RunDirectory:
                 "Give another --output_dir, or the old settings to go on with that "
                 "run; nothing was changed."
             )
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._acquire()
+        with storage_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._acquire()
         if old is None:
             write_text(self.config, config)
 
@@ -170,14 +143,22 @@ class RunDirectory:
 
     def remove_leftovers(self) -> None:
         """Deletes temporary files that a killed process left behind."""
-        for path in [*self.path.glob(".writing-*"), *self.path.glob("*/.writing-*")]:
-            path.unlink(missing_ok=True)
+        remove_leftovers(self.path)
+
+    def check(self) -> None:
+        """Raises `StorageError` if the directory has gone since it was opened."""
+        if not self.config.is_file():
+            raise StorageError(
+                f"{self.path} has gone, or its config.gin, while the run went on. "
+                "Nothing more is written. If it was moved, give its new place as "
+                "--output_dir, and the run goes on from its last checkpoint."
+            )
 
     def _foreign_files(self) -> list[str]:
         return sorted(
             path.name
             for path in self.path.iterdir()
-            if path.name != ".lock" and not path.name.startswith(".writing-")
+            if path.name != ".lock" and not path.name.startswith(LEFTOVER)
         )
 
     def _acquire(self) -> None:

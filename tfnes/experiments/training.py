@@ -85,9 +85,10 @@ def train(
     from tfnes.experiments import environment
     from tfnes.experiments.experiment import Experiment
     from tfnes.experiments.results import RunResult
-    from tfnes.experiments.run_directory import RunDirectory, write_text
+    from tfnes.experiments.run_directory import RunDirectory
     from tfnes.experiments.smoke import SmokeProvider
     from tfnes.experiments.workers import Workers
+    from tfnes.files import write_text
 
     if monitor_mode not in ("max", "min"):
         raise ConfigurationError(

@@ -16,7 +16,7 @@ from typing import Any
 import tfnes
 from tfnes.experiments.reproduce.runs import Settings
 from tfnes.experiments.results import format_seconds
-from tfnes.experiments.run_directory import write_atomically, write_text
+from tfnes.files import write_atomically, write_text
 
 PACKAGES = ("tensorflow", "keras", "numpy")
 MISSING = "–"

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfnes.errors import RunDirectoryError
-from tfnes.experiments.run_directory import RunDirectory, write_text
+from tfnes.experiments.run_directory import RunDirectory
+from tfnes.files import write_text
 
 RESULT = "result.json"
 ARGUMENTS = "arguments.json"

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from tfnes.errors import RunDirectoryError
 from tfnes.experiments import command_line
 from tfnes.experiments.reproduce.runs import ARGUMENTS, RESULT
-from tfnes.experiments.run_directory import write_text
+from tfnes.files import write_text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
