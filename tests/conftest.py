@@ -1,11 +1,40 @@
-"""Fixtures of several folders."""
+"""Fixtures of several folders; how hard the tests of reliability look."""
 
+import hypothesis
 import pytest
 
 from tfnes import solvers
 
 # Not to be searched for doctests: these are no modules of tests.
 collect_ignore_glob = ["*conftest.py", "*/nes_memory.py", "*/nes_on_replicas.py"]
+
+# Found by example: no time limit of a single one, which a busy machine would break.
+hypothesis.settings.register_profile("quick", max_examples=60, deadline=None)
+hypothesis.settings.register_profile("thorough", max_examples=3000, deadline=None)
+
+
+def is_thorough(config):
+    """Whether the tests of reliability alone are run: they may then take their time."""
+    return config.option.markexpr == "reliability"
+
+
+def pytest_configure(config):
+    # Before the tests are read: each takes over what holds then.
+    if is_thorough(config):
+        hypothesis.settings.load_profile("thorough")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not is_thorough(config):
+        long = [item for item in items if item.get_closest_marker("thorough")]
+        items[:] = [item for item in items if item not in long]
+        config.hook.pytest_deselected(items=long)
+
+
+@pytest.fixture(scope="session")
+def thorough(request):
+    """Whether to try many cases (`pytest -m reliability`), or a few (`pytest`)."""
+    return is_thorough(request.config)
 
 
 @pytest.fixture

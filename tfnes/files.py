@@ -92,5 +92,5 @@ def storage_errors(
         cause = getattr(error, "strerror", None) or str(error).strip().split("\n")[0]
         raise StorageError(
             f"{path} cannot be written: {cause}. What was there before is as it was. "
-            "Make room or mend the permissions; a run then goes on by its same command."
+            "Make room or mend the permissions; a run then goes on by the same command."
         ) from error

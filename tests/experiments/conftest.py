@@ -32,16 +32,34 @@ def train_toy(capfd):
     return run
 
 
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture
+def undisturbed(folder, train_toy):
+    """The toy's run directory, trained without being disturbed."""
+    run = folder / "undisturbed"
+    status, _, _ = train_toy(run)
+    assert status == 0
+    return run
+
+
 @pytest.fixture
 def train_toy_until():
-    """Runs `train` on the toy in a process that gets a signal at some update."""
+    """Runs `train` on the toy in a process to which something happens at some update.
 
-    def run(output_dir, *arguments, update, signal="SIGKILL"):
+    See `toy.StopAt` for what may happen.
+    """
+
+    def run(output_dir, *arguments, update, what="SIGKILL"):
         environment = dict(os.environ)
         environment["PYTHONPATH"] = os.pathsep.join(
             [str(HERE), environment.get("PYTHONPATH", "")]
         )
-        environment["TOY_STOP"] = f"{signal}@{update}"
+        environment["TOY_STOP"] = f"{what}@{update}"
+        environment["TOY_DIRECTORY"] = str(output_dir)
         return subprocess.run(
             [
                 sys.executable,

@@ -5,7 +5,6 @@ import signal
 
 import keras
 import numpy as np
-import pytest
 
 TIMES = ("seconds", "examples/s", "evaluations/s")
 
@@ -18,19 +17,6 @@ def history(run):
     with open(run / "history.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("runs")
-
-
-@pytest.fixture
-def undisturbed(folder, train_toy):
-    run = folder / "undisturbed"
-    status, _, _ = train_toy(run)
-    assert status == 0
-    return run
 
 
 def assert_same_run(run, other):
@@ -77,7 +63,7 @@ def test_sigterm_saves_at_once_and_says_how_to_go_on(
     undisturbed, tmp_path, train_toy, train_toy_until
 ):
     run = tmp_path / "run"
-    process = train_toy_until(run, update=25, signal="SIGTERM")
+    process = train_toy_until(run, update=25, what="SIGTERM")
     assert process.returncode == 128 + signal.SIGTERM
     assert f"--output_dir={run}" in process.stderr
     assert "Traceback" not in process.stderr

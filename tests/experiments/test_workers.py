@@ -32,8 +32,8 @@ def free_addresses(count):
     return addresses
 
 
-def run_on_two_workers(output_dir, *, stops=("", "")):
-    """Runs the toy on two workers; returns exit status, output and errors of each."""
+def start_two_workers(output_dir, *, stops=("", "")):
+    """Starts the toy on two workers; returns the processes."""
     addresses = free_addresses(2)
     processes = []
     for index, stop in enumerate(stops):
@@ -58,8 +58,13 @@ def run_on_two_workers(output_dir, *, stops=("", "")):
                 text=True,
             )
         )
+    return processes
+
+
+def run_on_two_workers(output_dir, *, stops=("", "")):
+    """Runs the toy on two workers; returns exit status, output and errors of each."""
     results = []
-    for process in processes:
+    for process in start_two_workers(output_dir, stops=stops):
         try:
             out, err = process.communicate(timeout=500)
         finally:

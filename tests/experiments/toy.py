@@ -1,6 +1,8 @@
 """A model and data so small that a run of them takes seconds."""
 
+import itertools
 import os
+import resource
 import signal
 
 import gin
@@ -73,9 +75,49 @@ class ToyModel(tfnes.models.StructuredVAE):
 
 @gin.register(module="toy")
 class StopAt(keras.callbacks.Callback):
-    """Sends this process the signal that TOY_STOP names, at the update it names."""
+    """Does to this process what TOY_STOP says, `WHAT@UPDATE`, at that update.
+
+    WHAT is the name of a signal; `FULL`: from now on no file may be longer than a few
+    bytes, as if the disk were full; or `GONE`: the run directory TOY_DIRECTORY is moved
+    away.
+    """
 
     def on_train_batch_end(self, batch, logs=None):
-        name, _, update = os.environ.get("TOY_STOP", "").partition("@")
-        if name and int(tf.convert_to_tensor(self.model.step)) == int(update):
-            os.kill(os.getpid(), getattr(signal, name))
+        what, _, update = os.environ.get("TOY_STOP", "").partition("@")
+        if not what or int(tf.convert_to_tensor(self.model.step)) != int(update):
+            return
+        if what == "FULL":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+        elif what == "GONE":
+            directory = os.environ["TOY_DIRECTORY"]
+            os.rename(directory, f"{directory}-moved")
+        else:
+            os.kill(os.getpid(), getattr(signal, what))
+
+
+def _kill_before_write(number):
+    """Makes this process kill itself before it gives its `number`-th file its name."""
+    count = itertools.count(1)
+
+    def before(function):
+        def wrapped(*arguments, **keywords):
+            if next(count) == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments, **keywords)
+
+        return wrapped
+
+    os.replace = before(os.replace)
+    # An index file makes a checkpoint; here its data is there, and the index is not.
+    write = tf.train.Checkpoint.write
+
+    def write_without_index(checkpoint, path, *arguments, **keywords):
+        write(checkpoint, path, *arguments, **keywords)
+        os.rename(f"{path}.index", f"{path}.part")
+        os.replace(f"{path}.part", f"{path}.index")
+
+    tf.train.Checkpoint.write = write_without_index
+
+
+if number := int(os.environ.get("TOY_KILL_BEFORE_WRITE", 0)):
+    _kill_before_write(number)

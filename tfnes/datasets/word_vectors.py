@@ -12,7 +12,6 @@ import numpy as np
 
 from tfnes.errors import ConfigurationError, DataError, MissingDataError
 
-
 _LARGEST = float(np.finfo(np.float32).max)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
@@ -24,6 +24,12 @@ class Supervised(GradientEstimator):
     examples whose structure is known. What is shown as `neg_elbo` is the supervised
     loss here; the metrics are its parts, named by `model.supervised_loss_names`.
 
+    Args:
+      weights: the key of the batch's `[B]` numbers by which each example counts in the
+        gradient, `sum_b weights_b dL_b / B`; None: each counts once. With `"lengths"`
+        a parser, whose losses are means over words, learns every word of the corpus
+        alike.
+
     Example:
 
         >>> import keras, tfnes
@@ -37,6 +43,10 @@ class Supervised(GradientEstimator):
     References:
       Berliner et al. 2022, section 4.2 (the source domain).
     """
+
+    def __init__(self, *, weights: str | None = None):
+        super().__init__()
+        self.weights = weights
 
     def build(self, model: StructuredVAE) -> None:
         if not callable(getattr(model, "supervised_loss", None)):
@@ -64,7 +74,8 @@ class Supervised(GradientEstimator):
             tape.watch([variable.value for variable in variables])
             losses = model.supervised_loss(batch, seed=seed)
             loss = mean(losses["loss"])
-        gradients = tape.gradient(loss, [variable.value for variable in variables])
+            objective = mean(self._weighted(losses["loss"], batch))
+        gradients = tape.gradient(objective, [variable.value for variable in variables])
         return GradientEstimate(
             loss=loss,
             gradients=gradients,
@@ -72,6 +83,19 @@ class Supervised(GradientEstimator):
             metrics={k: mean(v) for k, v in losses.items() if k != "loss"},
             finite=_all_finite([loss, *gradients]),
         )
+
+    def _weighted(self, losses: tf.Tensor, batch: Batch) -> tf.Tensor:
+        if self.weights is None:
+            return losses
+        if self.weights not in batch:
+            raise ConfigurationError(
+                f"Supervised.weights is {self.weights!r}, but a batch has "
+                f"{', '.join(sorted(batch))}. Give one of these, or None."
+            )
+        return losses * tf.cast(batch[self.weights], losses.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "weights": self.weights}
 
 
 def _all_finite(tensors: list) -> tf.Tensor:

@@ -290,7 +290,10 @@ class Experiment:
 
     def _find_position(self) -> bool:
         """Takes on the position of the newest checkpoint; returns if there is one."""
-        found = self.checkpoints.latest() if self.workers.is_chief else None
+        found = None
+        if self.workers.is_chief:
+            self.checkpoints.remove_leftovers()
+            found = self.checkpoints.latest()
         self.path, position = found or (None, self.position)
         self.position = Position.from_json(self.workers.from_chief(position.to_json()))
         return bool(self.workers.everyone(found is not None)[0, 0])
