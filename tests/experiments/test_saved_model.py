@@ -2,7 +2,11 @@
 
 import csv
 
+import keras
 import pytest
+
+from tfnes.errors import RunDirectoryError
+from tfnes.experiments.saved_run import load_best_model
 
 
 def history(run):
@@ -38,3 +42,11 @@ def test_without_a_model_it_says_so(tmp_path, train_toy):
     )
     assert status == 4
     assert "best.keras does not exist" in err
+
+
+@pytest.mark.reliability
+def test_a_model_with_code_in_it_is_refused(tmp_path):
+    code = keras.layers.Lambda(lambda x: print("run") or x)
+    keras.Sequential([keras.Input((1,)), code]).save(tmp_path / "best.keras")
+    with pytest.raises(RunDirectoryError, match="cannot be loaded"):
+        load_best_model(tmp_path)
