@@ -14,7 +14,7 @@ Names are imported when they are first used, so `import tfnes` is cheap.
 * `benchmark`: the program that runs benchmarks by name.
 * `theory`: the convergence bounds of Lemma 1 and Theorem 1 as functions.
 * `testing`: checks for structures, estimators and models of one's own.
-* `random`, `errors`, `typing`, `registration`: foundations.
+* `random`, `errors`, `files`, `typing`, `registration`: foundations.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ _MODULES = (
     "evaluate",
     "experiments",
     "export",
+    "files",
     "metrics",
     "models",
     "plotting",

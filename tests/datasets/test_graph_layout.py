@@ -206,7 +206,7 @@ def test_the_cache_is_written_read_and_resumed(tmp_path, monkeypatch):
 
 def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     def broken(file, **arrays):
-        file.write(b"half")
+        pathlib.Path(file).write_bytes(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr("numpy.savez", broken)

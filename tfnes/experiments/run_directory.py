@@ -19,14 +19,8 @@ import io
 import json
 import os
 import pathlib
-<<<<<<< HEAD
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TextIO
-=======
 from collections.abc import Mapping, Sequence
-from typing import Any
->>>>>>> cd2c6a7 (Write files in one place, and say plainly when one cannot be written; damage files by hypothesis)
+from typing import Any, TextIO
 
 from tfnes.errors import RunDirectoryError, StorageError
 from tfnes.files import LEFTOVER, remove_leftovers, storage_errors, write_text

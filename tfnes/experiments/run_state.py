@@ -96,7 +96,10 @@ class RunState:
 
     def find(self) -> bool:
         """Takes on the position of the newest checkpoint; returns if there is one."""
-        found = self._checkpoints.latest() if self._workers.is_chief else None
+        found = None
+        if self._workers.is_chief:
+            self._checkpoints.remove_leftovers()
+            found = self._checkpoints.latest()
         self._path, position = found or (None, self.position)
         self.position = Position.from_json(self._workers.from_chief(position.to_json()))
         return bool(self._workers.everyone(found is not None)[0, 0])
@@ -115,6 +118,7 @@ class RunState:
         """Writes the history, and a checkpoint of the state as it is now."""
         self.tick()
         if self.recorder:
+            self._directory.check()
             self.recorder.write_history(self.position.rows)
             self._workers.alone(self._checkpoints.save, self._model, self.position)
         self._saved = time.perf_counter()
