@@ -8,7 +8,6 @@ number of real examples before it sums (Keras optimizers sum, they do not averag
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
@@ -17,9 +16,6 @@ from tfnes.models import replication
 from tfnes.structures.dependency_tree import DependencyTree
 from tfnes.structures.structure import HasMarginals, Structure
 from tfnes.typing import Batch, Seed, Tensor
-
-if TYPE_CHECKING:
-    from tfnes.models.structured_vae import StructuredVAE
 
 
 def example_mean(values: Tensor, weights: Tensor) -> Tensor:
@@ -87,17 +83,6 @@ def repeat_examples(batch: Batch, num_samples: int) -> dict[str, Tensor]:
     if num_samples == 1:
         return dict(batch)
     return {key: tf.repeat(value, num_samples, axis=0) for key, value in batch.items()}
-
-
-def hard_log_likelihood(
-    model: StructuredVAE, batch: Batch, latent: Tensor, *, training: bool
-) -> Tensor:
-    """Returns log p_theta(x | z) for z in {0, 1}, `[B]`.
-
-    By the model's `hard_log_likelihood` where it has one that is faster.
-    """
-    evaluate = getattr(model, "hard_log_likelihood", model.log_likelihood)
-    return evaluate(batch, latent, training=training)
 
 
 def possible_parts(

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfnes import random
 from tfnes.errors import ConfigurationError
 from tfnes.estimators.estimator import GradientEstimator
-from tfnes.estimators.evaluation import all_finite, hard_log_likelihood
+from tfnes.estimators.evaluation import all_finite
 from tfnes.estimators.nes import NES
 from tfnes.estimators.nes.fitness import Fitness
 from tfnes.registration import register
@@ -262,8 +262,8 @@ class _GivenLatents(Fitness):
         lengths = self.batch.get("lengths")
         potentials, latent = terms.log_potentials, terms.latent
         return terms._replace(
-            log_likelihood=hard_log_likelihood(
-                self.model, self.batch, latent, training=True
+            log_likelihood=self.model.hard_log_likelihood(
+                self.batch, latent, training=True
             ),
             kl=self.model.kl_divergence(potentials, latent, lengths=lengths),
         )

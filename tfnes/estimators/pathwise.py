@@ -15,7 +15,6 @@ from tfnes.estimators.estimator import GradientEstimator
 from tfnes.estimators.evaluation import (
     all_finite,
     example_mean,
-    hard_log_likelihood,
     latent_noise,
 )
 from tfnes.typing import Batch, GradientEstimate, Seed, Tensor
@@ -126,7 +125,7 @@ class PathwiseEstimator(GradientEstimator):
         metrics = {"temperature": self.current_temperature(model)}
         if not self.straight_through:
             metrics["relaxed_neg_elbo"] = objective
-            log_likelihood = hard_log_likelihood(model, batch, hard, training=True)
+            log_likelihood = model.hard_log_likelihood(batch, hard, training=True)
             kl = model.kl_divergence(log_potentials, hard, lengths=lengths)
         loss = example_mean(kl - log_likelihood, weights)
         metrics["log_likelihood"] = example_mean(log_likelihood, weights)

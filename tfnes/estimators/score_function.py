@@ -16,7 +16,6 @@ from tfnes.estimators.evaluation import (
     all_finite,
     example_index,
     example_mean,
-    hard_log_likelihood,
     latent_noise,
     latent_seed,
     possible_parts,
@@ -121,7 +120,7 @@ class ScoreFunctionEstimator(GradientEstimator):
                 latent, score = self._sample(
                     model, batch, log_potentials, lengths, seed=seed
                 )
-            log_likelihood = hard_log_likelihood(model, copies, latent, training=True)
+            log_likelihood = model.hard_log_likelihood(copies, latent, training=True)
             with tf.GradientTape(watch_accessed_variables=False) as inner:
                 inner.watch(latent)
                 kl = model.kl_divergence(log_potentials, latent, lengths=lengths)

@@ -13,7 +13,7 @@ from tfnes.models.rows import example_rows, examples_differ
 from tfnes.models.structured_vae import StructuredVAE
 from tfnes.structures import Categorical
 from tfnes.structures.structure import Structure
-from tfnes.typing import Batch, ELBOTerms, Tensor
+from tfnes.typing import Batch, Tensor
 
 
 @registration.register("model")
@@ -124,18 +124,6 @@ class MLP(StructuredVAE):
         codes = tf.eye(self.num_categories, dtype=latent.dtype)
         each = self.log_likelihoods(batch, codes, training=training)
         return tf.reduce_sum(latent * each, axis=-1)
-
-    def elbo(self, batch, *, seed=None, shared=None, training=False) -> ELBOTerms:
-        if shared is None:
-            shared = self.shared_terms(batch, seed=seed)
-        log_potentials = self.encode(batch, training=training)
-        latent = self.sample_latent(batch, log_potentials, shared=shared)
-        return ELBOTerms(
-            log_likelihood=self.hard_log_likelihood(batch, latent, training=training),
-            kl=self.kl_divergence(log_potentials, latent),
-            latent=latent,
-            log_potentials=log_potentials,
-        )
 
     def test_losses(self, batch, *, seed):
         log_potentials = self.encode(batch)

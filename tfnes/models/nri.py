@@ -13,7 +13,7 @@ from tfnes.models.nri_encoder import NRIEncoder
 from tfnes.models.structured_vae import StructuredVAE
 from tfnes.registration import register
 from tfnes.structures import SpanningTree, Structure, Subset
-from tfnes.typing import Batch, ELBOTerms, Tensor
+from tfnes.typing import Batch, Tensor
 
 KL_LAWS = ("gumbel", "perturb_and_map", "none")
 
@@ -146,18 +146,6 @@ class NRI(StructuredVAE):
             return tf.reduce_sum(each, axis=1) * (2 / num_vertices)
         energy = self.structure.score(latent, log_potentials)
         return (energy + self.structure.log_count(log_potentials)) / num_vertices
-
-    def elbo(self, batch, *, seed=None, shared=None, training=False) -> ELBOTerms:
-        if shared is None:
-            shared = self.shared_terms(batch, seed=seed)
-        log_potentials = self.encode(batch, training=training)
-        latent = self.sample_latent(batch, log_potentials, shared=shared)
-        return ELBOTerms(
-            log_likelihood=self.hard_log_likelihood(batch, latent, training=training),
-            kl=self.kl_divergence(log_potentials, latent),
-            latent=latent,
-            log_potentials=log_potentials,
-        )
 
     def predict_batch(self, batch):
         """Returns `latent`, the MAP graph, and `sample`, the one of the ELBO."""

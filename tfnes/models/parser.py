@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -277,9 +278,26 @@ class Parser(StructuredVAE):
         """As the base class; scores, trees and features group by group of rows."""
         if shared is None:
             shared = self._terms_of_one(batch, seed=seed)
-        states = shared.get("decoder") or self._decoder_states(batch)
         nodes = self.nodes(shared["inputs"])
         scores = self.encoder.scores_by_group(shared["inputs"], nodes)
+        return self._elbo_of(scores, batch, shared, dtype=nodes.dtype)
+
+    def elbo_at(self, batch, log_potentials, *, shared, training=False) -> ELBOTerms:
+        def scores(group: RowGroup) -> Tensor:
+            nodes = group.size + 1
+            return group.take(log_potentials)[:, :nodes, :nodes]
+
+        return self._elbo_of(scores, batch, shared, dtype=log_potentials.dtype)
+
+    def _elbo_of(
+        self,
+        scores: Callable[[RowGroup], Tensor],
+        batch: Batch,
+        shared: dict[str, Any],
+        *,
+        dtype: tf.DType,
+    ) -> ELBOTerms:
+        states = shared.get("decoder") or self._decoder_states(batch)
         noise = shared["noise"]
 
         def step(group: RowGroup) -> list[Tensor]:
@@ -293,19 +311,19 @@ class Parser(StructuredVAE):
                 *self.decoder.features(states, group, latent),
             ]
 
-        flat = tf.TensorSpec([None], nodes.dtype)
+        flat = tf.TensorSpec([None], dtype)
         log_potentials, latent, *features = map_row_groups(
             step,
             batch["lengths"],
             max_length=batching.dimension(batch["words"], 1),
-            outputs=[flat, flat, *self.decoder.features_spec(nodes.dtype)],
+            outputs=[flat, flat, *self.decoder.features_spec(dtype)],
         )
         # Padded in loops of their own, which do not run where only the loss is used.
         log_potentials = GroupParts(log_potentials, noise.starts).padded(batch)
         latent = GroupParts(latent, noise.starts).padded(batch)
         return ELBOTerms(
             log_likelihood=self.decoder.mean_log_probability(states, *features),
-            kl=tf.zeros(tf.shape(batch["lengths"]), nodes.dtype),
+            kl=tf.zeros(tf.shape(batch["lengths"]), dtype),
             latent=latent,
             log_potentials=log_potentials,
         )

@@ -61,6 +61,16 @@ class StructuredVAE(TrainableModel):
             f"{type(self).__name__} must define log_likelihood()."
         )
 
+    def hard_log_likelihood(
+        self, batch: Batch, latent: Tensor, *, training: bool = False
+    ) -> Tensor:
+        """Returns `log_likelihood` of latents in {0, 1}, `[B]`.
+
+        A subclass overrides it where such latents have a faster way, which need not be
+        differentiable in them.
+        """
+        return self.log_likelihood(batch, latent, training=training)
+
     def log_likelihoods(
         self, batch: Batch, latents: Tensor, *, training: bool = False
     ) -> Tensor:
@@ -182,11 +192,32 @@ class StructuredVAE(TrainableModel):
         """
         if shared is None:
             shared = self.shared_terms(batch, seed=seed)
-        lengths = batch.get("lengths")
         log_potentials = self.encode(batch, training=training)
+        return self.elbo_at(batch, log_potentials, shared=shared, training=training)
+
+    def elbo_at(
+        self,
+        batch: Batch,
+        log_potentials: Tensor,
+        *,
+        shared: dict[str, Any],
+        training: bool = False,
+    ) -> ELBOTerms:
+        """Returns the ELBO at given log-potentials, with one latent sample.
+
+        A subclass with an `elbo` of its own that does more than call this on what
+        `encode` returns overrides it, too.
+
+        Args:
+          batch: named tensors, example axis first.
+          log_potentials: `[B, *parts]`.
+          shared: what `shared_terms` returned.
+          training: passed on to the layers.
+        """
         latent = self.sample_latent(batch, log_potentials, shared=shared)
+        lengths = batch.get("lengths")
         return ELBOTerms(
-            log_likelihood=self.log_likelihood(batch, latent, training=training),
+            log_likelihood=self.hard_log_likelihood(batch, latent, training=training),
             kl=self.kl_divergence(log_potentials, latent, lengths=lengths),
             latent=latent,
             log_potentials=log_potentials,
@@ -208,12 +239,40 @@ class StructuredVAE(TrainableModel):
         Returns:
           The terms; `latent` is the mean of z.
         """
-        log_potentials = self.encode(batch, training=training)
+        return self.expected_elbo_at(
+            batch,
+            self.encode(batch, training=training),
+            num_nodes=num_nodes,
+            training=training,
+        )
+
+    def expected_elbo_at(
+        self,
+        batch: Batch,
+        log_potentials: Tensor,
+        *,
+        num_nodes: int | None = None,
+        shared: dict[str, Any] | None = None,
+        training: bool = False,
+    ) -> ELBOTerms:
+        """As `expected_elbo`, at given log-potentials.
+
+        Args:
+          batch: named tensors, example axis first; without padding.
+          log_potentials: `[B, *parts]`.
+          num_nodes: what `structure.enumerate` is asked for.
+          shared: keeps the likelihoods of all latents, for further calls with the same
+            batch and decoder.
+          training: passed on to the layers.
+        """
         size = log_potentials.shape[-1] if num_nodes is None else num_nodes
         latents = self.structure.enumerate(size)
-        each = self.log_likelihoods(
-            batch, tf.constant(latents, log_potentials.dtype), training=training
-        )
+        shared = {} if shared is None else shared
+        if "log_likelihoods" not in shared:
+            shared["log_likelihoods"] = self.log_likelihoods(
+                batch, tf.constant(latents, log_potentials.dtype), training=training
+            )
+        each = shared["log_likelihoods"]
         count, parts = len(latents), int(np.prod(latents.shape[1:]))
         flat = tf.constant(latents.reshape(count, parts), log_potentials.dtype)
         scores = tf.reshape(log_potentials, [-1, parts])

@@ -8,7 +8,7 @@ from tfnes.errors import ConfigurationError
 from tfnes.estimators.nes.fitness_shaping import FitnessShaping, LinearShaping
 from tfnes.estimators.nes.search_distribution import check_sigma
 
-NOISES = ("weights", "activations", "low_rank")
+NOISES = ("weights", "activations", "low_rank", "log_potentials")
 """Where the noise may act."""
 
 
@@ -65,6 +65,11 @@ def check_arguments(
             "NES.granularity = 'example' needs noise that acts on what a layer "
             "computes. Received: noise='weights'. Use noise='activations' or "
             "'low_rank'."
+        )
+    if noise == "log_potentials" and granularity == "member":
+        raise ConfigurationError(
+            "NES.noise = 'log_potentials' acts on the latent of each example. "
+            "Received: granularity='member'. Use granularity='example'."
         )
     if baseline == "leave_one_out" and population_size < 4:
         raise ConfigurationError(

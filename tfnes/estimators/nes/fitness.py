@@ -46,10 +46,19 @@ class Fitness:
         self.batch = batch
         self.weights = model.example_weights(batch)
         self._exact = exact_expectation
+        self._log_potentials: Tensor | None = None
         self._shared = [
             model.shared_terms(batch, seed=random.fold_in(seed, i) if i else seed)
             for i in range(num_latent_samples)
         ]
+
+    def encode(self) -> Tensor:
+        """Returns the log-potentials `[B, *parts]`, at which `at_mean` evaluates then.
+
+        The model's own parameters count no longer but for the decoder's.
+        """
+        self._log_potentials = self.model.encode(self.batch, training=True)
+        return self._log_potentials
 
     def at_mean(self) -> Tensor:
         """Evaluates at the mean, `[B]`, and keeps the latent noise for what follows."""
@@ -65,11 +74,26 @@ class Fitness:
         losses = [self._real(self._terms(s).neg_elbo) for s in self._shared]
         return tf.add_n(losses) / len(losses)
 
+    def each_at(self, log_potentials: Tensor) -> Tensor:
+        """As `each`, at log-potentials `[B, *parts]`; after `at_mean`."""
+        before, self._log_potentials = self._log_potentials, log_potentials
+        try:
+            return self.each()
+        finally:
+            self._log_potentials = before
+
     def mean(self, losses: Tensor) -> Tensor:
         """Returns the mean of `losses` `[B]` over the real examples, `[]`."""
         return tf.math.divide_no_nan(tf.reduce_sum(losses), tf.reduce_sum(self.weights))
 
     def _terms(self, shared: dict[str, Any]) -> ELBOTerms:
+        at = self._log_potentials
+        if at is not None and self._exact:
+            return self.model.expected_elbo_at(
+                self.batch, at, shared=shared, training=True
+            )
+        if at is not None:
+            return self.model.elbo_at(self.batch, at, shared=shared, training=True)
         if self._exact:
             return self.model.expected_elbo(self.batch, training=True)
         return self.model.elbo(self.batch, shared=shared, training=True)

@@ -29,6 +29,7 @@ from tfnes.estimators.nes.members import run_members
 from tfnes.estimators.nes.memory import check_memory
 from tfnes.estimators.nes.perturbation import Perturbation, WeightNoise
 from tfnes.estimators.nes.population import Population
+from tfnes.estimators.nes.potential_noise import PotentialNoise
 from tfnes.estimators.nes.replicas import Replicas
 from tfnes.estimators.nes.search_distribution import SearchDistribution
 from tfnes.models import replication
@@ -94,6 +95,9 @@ class NES(GradientEstimator):
         parameters gives them; the gradient takes the mean of the noise given what
         the layer saw of it, which has the same mean and less variance.
         `"low_rank"`: on the parameters, A B^T / sqrt(rank) for a matrix.
+        `"log_potentials"`: on what the encoder says of the parts of the latent, with
+        back-propagation through the encoder, which must be differentiable: another
+        smoothing, of the loss as a function of the log-potentials.
       granularity: `"member"`: one noise for the batch. `"example"`: every example has
         noise of its own and a fitness of its own, so a small population does.
       rank: of low-rank noise.
@@ -273,9 +277,10 @@ class NES(GradientEstimator):
             num_latent_samples=self.num_latent_samples,
             exact_expectation=self.exact_expectation,
         )
+        # First: where the noise is on the log-potentials, all is evaluated at these.
+        perturbation = self.perturb(fitness, variables, seed=seed)
         center = fitness.at_mean()
         loss = fitness.mean(center)
-        perturbation = self.perturb(fitness, variables, seed=seed)
         if self.gathers_replicas:
             outcome = run_members(
                 perturbation,
@@ -351,6 +356,10 @@ class NES(GradientEstimator):
             batch = fitness.batch
             index = example_index(
                 batch if isinstance(batch, Mapping) else {}, tf.size(fitness.weights)
+            )
+        if self.noise == "log_potentials":
+            return PotentialNoise(
+                fitness, variables, seed=seed, sigma=sigma, index=index
             )
         return ActivationNoise(
             fitness,
