@@ -1,0 +1,170 @@
+"""How fast forms of NES lower the target's loss when a parser is adapted.
+
+    python benchmarks/parser_adaptation.py --seconds 300 --learning_rates 1e-3 1e-2 \
+        --estimators "NES(population_size=400, sigma=0.1)"
+    python benchmarks/parser_adaptation.py --data_dir=DIR \
+        --vectors=DIR/vectors/gl.100.vec \
+        --estimators "NES(population_size=400, sigma=0.1)"
+
+Pretrains with trees once, as in gin_configs/parser_nes.gin, on the demo treebank or,
+with `--data_dir`, on a pair of real treebanks; then adapts from those weights with
+every estimator and learning rate in turn, in one process with one thread, the decoder
+frozen. Prints the reconstruction loss of the target's test sentences (nats a word, one
+sampled tree each) and UAS, after so many updates and so much CPU time of the updates
+alone. `--estimators` are Python with the names of `tfnes.estimators`.
+"""
+
+import argparse
+import itertools
+import os
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import tfnes
+from tfnes.datasets import DemoTreebank, TreebankAdaptation
+from tfnes.estimators import Supervised
+from tfnes.metrics import UAS
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--data_dir")
+    add("--vectors")
+    add("--source", default="UD_Galician-TreeGal")
+    add("--target", default="UD_Galician-CTG")
+    add("--max_length", type=int, default=25, help="of real training sentences")
+    add("--pretrain_epochs", type=int, default=10)
+    add("--batch_size", type=int, default=100)
+    add("--estimators", nargs="+", required=True)
+    add("--learning_rates", nargs="+", type=float, default=[1e-3])
+    add("--seed", type=int, default=0)
+    add("--seconds", type=float, default=60.0)
+    return parser.parse_args()
+
+
+def make_model(flags):
+    """Returns the data and a pretrained parser."""
+    keras.utils.set_random_seed(flags.seed)
+    structure = tfnes.structures.DependencyTree(projective=True)
+    if flags.data_dir is None:
+        data = DemoTreebank(seed=0)
+        model = tfnes.models.Parser(structure, seed=flags.seed)
+        size, rate = 8, 2e-3
+    else:
+        data = TreebankAdaptation(
+            source=flags.source,
+            target=flags.target,
+            data_dir=flags.data_dir,
+            vectors=flags.vectors,
+            vocabulary="source",
+            signatures=True,
+            missing_train="dev",
+            max_source_length=flags.max_length,
+            max_target_length=flags.max_length,
+        )
+        model = tfnes.models.Parser(
+            structure, word_dropout=1.0, dropout=0.3, seed=flags.seed
+        )
+        size, rate = 4, 4e-3
+    model.adapt(data)
+    model.compile(keras.optimizers.Adam(rate), Supervised())
+    for epoch in range(flags.pretrain_epochs):
+        batches = data.get_dataset(
+            "source_train", batch_size=size, shuffle=True, epoch=epoch
+        )
+        model.fit(batches, shuffle=False, verbose=0)
+    model.decoder_trainable = False
+    return data, model
+
+
+def specification(dataset):
+    """Returns that of its batches, with any number of rows of any length."""
+    return {
+        name: tf.TensorSpec([None] * spec.shape.rank, spec.dtype)
+        for name, spec in dataset.element_spec.items()
+    }
+
+
+def adapt(data, model, flags):
+    """Yields `(updates, seconds, loss, UAS)`, the first before any update."""
+    test = data.get_dataset("target_test", batch_size=64)
+    seed = tfnes.random.make_seed(0)
+
+    def losses(batch):
+        found = model.test_losses(batch, seed=seed)["neg_elbo"]
+        heads = model.predict_batch(batch)["heads"]
+        return tf.boolean_mask(found, batch["lengths"] > 0), heads
+
+    losses = tf.function(losses, autograph=False, input_signature=[specification(test)])
+
+    def score():
+        uas, every = UAS(), []
+        for batch in test:
+            found, heads = losses(batch)
+            uas.update_state(batch, {"heads": heads})
+            every.append(found.numpy())
+        return np.concatenate(every).mean(), 100 * float(uas.result())
+
+    def batches(epoch):
+        return data.get_dataset(
+            "target_train", batch_size=flags.batch_size, shuffle=True, epoch=epoch
+        )
+
+    yield 0, 0.0, *score()
+    signature = [specification(batches(0))]
+    step = tf.function(model.train_step, autograph=False, input_signature=signature)
+    evaluate = tf.function(
+        lambda batch: model.test_losses(batch, seed=seed), input_signature=signature
+    )
+    owners = [*model.variables, *model.optimizer.variables]
+    before = [owner.numpy() for owner in owners]
+    for number, batch in enumerate(batches(0)):  # compiles; taken back, and not timed
+        evaluate(batch)
+        if number == 0:
+            step(batch)
+    for owner, value in zip(owners, before, strict=True):
+        owner.assign(value)
+    updates, spent, due = 0, 0.0, 1
+    for epoch in itertools.count():
+        for batch in batches(epoch):
+            start = time.process_time()
+            step(batch)
+            spent, updates = spent + time.process_time() - start, updates + 1
+            over = spent > flags.seconds
+            if updates == due or over:
+                yield updates, spent, *score()
+                due = max(due + 1, int(1.25 * due))
+            if over:
+                return
+
+
+def main():
+    flags = parse()
+    data, model = make_model(flags)
+    weights = model.get_weights()
+    names = {name: getattr(tfnes.estimators, name) for name in tfnes.estimators.__all__}
+    for expression in flags.estimators:
+        for rate in flags.learning_rates:
+            model.set_weights(weights)
+            optimizer = keras.optimizers.Adam(rate, epsilon=1e-8)
+            model.compile(optimizer, eval(expression, names))
+            optimizer.build(model.optimized_variables)
+            print(f"{expression}, rate {rate:g}, seed {flags.seed}")
+            for updates, seconds, loss, uas in adapt(data, model, flags):
+                print(
+                    f"{updates:6d} updates {seconds:8.2f} s  loss {loss:.4f}  "
+                    f"UAS {uas:.2f}",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
