@@ -1,7 +1,7 @@
 """A short run, for `test_nes_replicas`: prints hashes of weights and slots.
 
-Usage: nes_on_replicas.py mirrored, nes_on_replicas.py examples (noise of its own for
-each example; prints weights), or nes_on_replicas.py INDEX PORT PORT
+Usage: nes_on_replicas.py mirrored, nes_on_replicas.py forms (further forms of NES;
+prints weights, too), or nes_on_replicas.py INDEX PORT PORT
 """
 
 import contextlib
@@ -11,8 +11,7 @@ import os
 import sys
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-EXAMPLES = sys.argv[1] == "examples"
-WORKER = sys.argv[1] not in ("mirrored", "examples")
+WORKER = sys.argv[1] not in ("mirrored", "forms")
 if WORKER:
     cluster = {"worker": [f"127.0.0.1:{port}" for port in sys.argv[2:]]}
     task = {"type": "worker", "index": int(sys.argv[1])}
@@ -30,8 +29,29 @@ STRATEGY = tf.distribute.MultiWorkerMirroredStrategy() if WORKER else None
 
 import tfnes  # noqa: E402
 
+NES, HybridNES = tfnes.estimators.NES, tfnes.estimators.HybridNES
+BY_EXAMPLE = {"population_size": 6, "granularity": "example"}
 
-def run(strategy):
+
+def population():
+    source = tfnes.estimators.nes.NoiseTable(size=1 << 16)
+    return NES(population_size=22, sigma=0.1, noise_source=source)
+
+
+# Of the first two every replica has the whole batch; the others share the examples.
+FORMS = {
+    "hybrid": lambda: HybridNES(encoder=NES(population_size=6)),
+    "learned sigma": lambda: NES(
+        population_size=6, sigma=tfnes.estimators.nes.SeparableSigma(sigma=0.1)
+    ),
+    "examples": lambda: NES(noise="activations", **BY_EXAMPLE),
+    "log-potentials": lambda: HybridNES(
+        encoder=NES(noise="log_potentials", sigma=1.0, **BY_EXAMPLE)
+    ),
+}
+
+
+def run(strategy, estimator=population):
     pixels = np.random.default_rng(0).random((71, 20)) < 0.3
     data = {"image": pixels.astype("float32"), "index": np.arange(71)}
     # 71 = 2 * 32 + 7: the last batch is shared unevenly.
@@ -41,26 +61,16 @@ def run(strategy):
     with strategy.scope() if strategy else contextlib.nullcontext():
         keras.utils.set_random_seed(0)
         model = tfnes.models.MLP(hidden_units=8, input_size=20)
-        estimator = tfnes.estimators.NES(
-            population_size=22,
-            sigma=0.1,
-            noise_source=tfnes.estimators.nes.NoiseTable(size=1 << 16),
-        )
-        if EXAMPLES:
-            estimator = tfnes.estimators.NES(
-                population_size=6, noise="activations", granularity="example"
-            )
         model.compile(
             keras.optimizers.AdamW(1e-2, weight_decay=1e-3, global_clipnorm=1.0),
-            estimator,
+            estimator(),
         )
     history = model.fit(
         data, validation_data=test_data, epochs=1, shuffle=False, verbose=0
     ).history
-    values = [v.numpy().tobytes() for v in [*model.variables]]
+    state = [*model.variables, *model.estimator.variables]
+    values = [v.numpy().tobytes() for v in state]
     values += [v.numpy().tobytes() for v in model.optimizer.variables]
-    if EXAMPLES:
-        return np.concatenate([v.numpy().ravel() for v in model.variables]).tolist()
     names = ("val_neg_elbo", "val_kl")
     latent = b""
     if not WORKER:
@@ -70,6 +80,7 @@ def run(strategy):
         "latent": hashlib.sha256(latent).hexdigest(),
         "history": history["neg_elbo"],
         "validation": [round(history[name][0], 4) for name in names],
+        "values": np.concatenate([v.numpy().ravel() for v in state]).tolist(),
         "step": int(model.step.numpy()),
     }
 
@@ -85,6 +96,13 @@ else:
             [f"CPU:{i}" for i in range(count)],
             cross_device_ops=tf.distribute.ReductionToOneDevice(),
         )
-        for count in ((2,) if EXAMPLES else (2, 4))
+        for count in (2, 4)
     ]
-    print(json.dumps([run(strategy) for strategy in strategies]))
+    if sys.argv[1] == "mirrored":
+        print(json.dumps([run(strategy) for strategy in strategies]))
+    else:
+        forms = {
+            name: [run(strategy, form) for strategy in strategies[:2]]
+            for name, form in FORMS.items()
+        }
+        print(json.dumps(forms))

@@ -238,6 +238,7 @@ class _DifferentiatedFitness(Fitness):
         )
         # A look-up table has a gradient of its rows.
         self.gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        self.share_decoder()
         return losses
 
 

@@ -250,6 +250,12 @@ class Parser(StructuredVAE):
             shared["decoder"] = self.decoder.share(shared["decoder"])
         return shared
 
+    def share_decoder(self, batch, *, shared):
+        if not self.decoder_trainable:
+            return shared
+        states = self.decoder.share(self._decoder_states(batch))
+        return {**shared, "decoder": states}
+
     def _terms_of_one(self, batch: Batch, *, seed: Seed) -> dict[str, Any]:
         """As `shared_terms`, without what only pays where several share it."""
         shared = super().shared_terms(batch, seed=seed)

@@ -330,6 +330,18 @@ class StructuredVAE(TrainableModel):
         )
         return {**shared, "latent_noise": noise}
 
+    def share_decoder(self, batch: Batch, *, shared: dict[str, Any]) -> dict[str, Any]:
+        """Returns `shared` with what evaluations with one decoder have in common.
+
+        A subclass adds what does not depend on the latent.
+
+        Args:
+          batch: named tensors, example axis first.
+          shared: what `shared_terms` or `share_noise` returned.
+        """
+        del batch
+        return shared
+
     def predict_batch(self, batch: Batch) -> dict[str, Tensor]:
         """Returns the MAP structure of each example, without noise."""
         log_potentials = self.encode(batch, training=False)

@@ -6,9 +6,11 @@
 * `perturbation`: where the noise acts; noise on the weights.
 * `search_distribution`: sigma that is learned; `adaptive_noise`: noise with it.
 * `activation_noise`: noise on the outputs of layers, for each example or the batch.
-* `layer_noise`, `records`: what a layer's noise is, and its share of the gradient.
+* `layer_call`, `layer_noise`, `records`: what a layer's noise is, and its share of the
+  gradient.
 * `rules`: how each class of layers is evaluated with noise; `rules_keras`,
   `rules_recurrent`, `rules_parser` and `rules_nri` have those of the library.
+* `potential_noise`: noise on the log-potentials.
 * `members`, `examples`: an update from losses of batches, or of single examples.
 * `parameters`: the perturbed parameters as one flat vector.
 * `noise`: where the Gaussian noise comes from.

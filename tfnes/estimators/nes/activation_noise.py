@@ -14,7 +14,8 @@ import tensorflow as tf
 from tfnes import random
 from tfnes.errors import ConfigurationError
 from tfnes.estimators.nes.fitness import Fitness
-from tfnes.estimators.nes.layer_noise import Evaluation, LayerNoise, Settings
+from tfnes.estimators.nes.layer_call import Evaluation, Settings
+from tfnes.estimators.nes.layer_noise import LayerNoise
 from tfnes.estimators.nes.noise import NoiseSource
 from tfnes.estimators.nes.perturbation import Perturbation, WeightNoise
 from tfnes.estimators.nes.records import Coefficients

@@ -69,6 +69,16 @@ class Fitness:
             self._shared[i] = self.model.share_noise(self.batch, terms, shared=shared)
         return tf.add_n(losses) / len(losses)
 
+    def share_decoder(self) -> None:
+        """Lets the model compute once what depends on the decoder alone.
+
+        For members that all have the decoder at the mean; after `at_mean`.
+        """
+        self._shared = [
+            self.model.share_decoder(self.batch, shared=shared)
+            for shared in self._shared
+        ]
+
     def each(self) -> Tensor:
         """Returns the loss of each example, `[B]` float32; 0 for padding."""
         losses = [self._real(self._terms(s).neg_elbo) for s in self._shared]
