@@ -9,7 +9,7 @@
 Pretrains with trees once, as in gin_configs/parser_nes.gin, on the demo treebank or,
 with `--data_dir`, on a pair of real treebanks; then adapts from those weights with
 every estimator and learning rate in turn, in one process with one thread, the decoder
-frozen. Prints the reconstruction loss of the target's test sentences (nats a word, one
+frozen (`--train_decoder`: not). Prints the reconstruction loss of the target's test sentences (nats a word, one
 sampled tree each) and UAS, after so many updates and so much CPU time of the updates
 alone. `--estimators` are Python with the names of `tfnes.estimators`.
 """
@@ -46,6 +46,7 @@ def parse():
     add("--estimators", nargs="+", required=True)
     add("--learning_rates", nargs="+", type=float, default=[1e-3])
     add("--seed", type=int, default=0)
+    add("--train_decoder", action="store_true")
     add("--seconds", type=float, default=60.0)
     return parser.parse_args()
 
@@ -81,7 +82,7 @@ def make_model(flags):
             "source_train", batch_size=size, shuffle=True, epoch=epoch
         )
         model.fit(batches, shuffle=False, verbose=0)
-    model.decoder_trainable = False
+    model.decoder_trainable = flags.train_decoder
     return data, model
 
 

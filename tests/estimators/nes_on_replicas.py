@@ -65,11 +65,14 @@ def run(strategy, estimator=population):
             keras.optimizers.AdamW(1e-2, weight_decay=1e-3, global_clipnorm=1.0),
             estimator(),
         )
+    if estimator is not population:
+        model.fit(data, epochs=1, shuffle=False, verbose=0)
+        state = [*model.variables, *model.estimator.variables]
+        return np.concatenate([v.numpy().ravel() for v in state]).tolist()
     history = model.fit(
         data, validation_data=test_data, epochs=1, shuffle=False, verbose=0
     ).history
-    state = [*model.variables, *model.estimator.variables]
-    values = [v.numpy().tobytes() for v in state]
+    values = [v.numpy().tobytes() for v in model.variables]
     values += [v.numpy().tobytes() for v in model.optimizer.variables]
     names = ("val_neg_elbo", "val_kl")
     latent = b""
@@ -80,7 +83,6 @@ def run(strategy, estimator=population):
         "latent": hashlib.sha256(latent).hexdigest(),
         "history": history["neg_elbo"],
         "validation": [round(history[name][0], 4) for name in names],
-        "values": np.concatenate([v.numpy().ravel() for v in state]).tolist(),
         "step": int(model.step.numpy()),
     }
 
