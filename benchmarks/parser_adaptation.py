@@ -9,9 +9,10 @@
 Pretrains with trees once, as in gin_configs/parser_nes.gin, on the demo treebank or,
 with `--data_dir`, on a pair of real treebanks; then adapts from those weights with
 every estimator and learning rate in turn, in one process with one thread, the decoder
-frozen (`--train_decoder`: not). Prints the reconstruction loss of the target's test sentences (nats a word, one
-sampled tree each) and UAS, after so many updates and so much CPU time of the updates
-alone. `--estimators` are Python with the names of `tfnes.estimators`.
+frozen (`--train_decoder`: not). Prints the reconstruction loss of the target's test
+sentences (nats a word, one sampled tree each) and UAS, after so many updates and so
+much CPU time of the updates alone. `--estimators` are Python with the names of
+`tfnes.estimators`.
 """
 
 import argparse
