@@ -14,6 +14,7 @@ searches as many dimensions as an example has parts.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import keras
 import tensorflow as tf
@@ -23,8 +24,10 @@ from tfnes.errors import ConfigurationError
 from tfnes.estimators.evaluation import possible_parts
 from tfnes.estimators.nes.fitness import Fitness
 from tfnes.estimators.nes.perturbation import Perturbation
-from tfnes.models.structured_vae import StructuredVAE
 from tfnes.typing import Seed, Tensor
+
+if TYPE_CHECKING:
+    from tfnes.models.structured_vae import StructuredVAE
 
 _MOST_NODES = 1 << 15
 """Coordinates of a part are below it where there are two."""
