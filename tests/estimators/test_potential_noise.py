@@ -77,7 +77,6 @@ def small_parser():
     )
     model = tfnes.models.Parser(tfnes.structures.DependencyTree(), **sizes)
     model.adapt(data)
-    model.decoder_trainable = False
     batch = next(iter(data.get_dataset("target_train", batch_size=3)))
     return model, {name: batch[name] for name in ("words", "lengths", "external")}
 
@@ -95,13 +94,15 @@ def test_elbo_at_the_log_potentials_is_the_elbo(make):
     model.build(batch)
     shared = model.shared_terms(batch, seed=random.make_seed(3))
     expected = model.elbo(batch, shared=shared)
-    found = model.elbo_at(batch, model.encode(batch), shared=shared)
-    for one, two in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
+    for given in (shared, model.share_decoder(batch, shared=shared)):
+        found = model.elbo_at(batch, model.encode(batch), shared=given)
+        for one, two in zip(found, expected, strict=True):
+            np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
 
 
 def test_padding_changes_nothing():
     model, batch = small_parser()
+    model.decoder_trainable = False
     model.build(batch)
     nes = NES(**SETTINGS)
     nes.build(model)
