@@ -11,7 +11,6 @@ from tfnes.estimators.nes.fitness import Fitness
 from tfnes.estimators.nes.fitness_shaping import FitnessShaping
 from tfnes.estimators.nes.perturbation import Perturbation, WeightNoise
 from tfnes.estimators.nes.population import Population
-from tfnes.estimators.nes.replicas import opaque
 from tfnes.typing import Tensor
 
 
@@ -78,7 +77,7 @@ def run_members(
         if leave_one_out:
             first, second = total
             own = (plus + minus) / others
-            share = contribution(opaque(plus + own), opaque(-minus - own))
+            share = contribution(plus + own, -minus - own)
             # A pair that is dropped takes no part.
             unit = tf.cast(tf.reduce_all(tf.math.is_finite(losses)), tf.float32)
             total = (_add(first, share), _add(second, contribution(unit, -unit)))
