@@ -51,8 +51,8 @@ def population_losses(
             num_latent_samples=estimator.num_latent_samples,
             exact_expectation=estimator.exact_expectation,
         )
-        fitness.at_mean()
         perturbation = estimator.perturb(fitness, variables, seed=seed)
+        fitness.at_mean()
 
         def evaluate(pair: Tensor) -> Tensor:
             each, _ = perturbation.evaluate(pair)
