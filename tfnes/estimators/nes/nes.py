@@ -64,8 +64,8 @@ class NES(GradientEstimator):
     is exactly the z-scored sum of Algorithm 1, in one pass over the pairs and in memory
     of the order of the parameters: (u+ - u-) w is added up, and divided at the end.
 
-    One pair is evaluated at a time, as two evaluations of the batch: that was faster
-    on a CPU than any larger chunk of a population, and takes the least memory. With
+    One pair is evaluated at a time, as two evaluations of the batch: a CPU was slower
+    with several side by side, and this takes the least memory. With
     noise for each example a chunk has up to four pairs, as equal as they can be, which
     are each other's baseline and enter the gradient by one matrix product. So there is
     nothing to set, and memory does not grow with N. How much an update holds is logged
