@@ -65,11 +65,11 @@ class NES(GradientEstimator):
     of the order of the parameters: (u+ - u-) w is added up, and divided at the end.
 
     One pair is evaluated at a time, as two evaluations of the batch: a CPU was slower
-    with several side by side, and this takes the least memory. With
-    noise for each example a chunk has up to four pairs, as equal as they can be, which
-    are each other's baseline and enter the gradient by one matrix product. So there is
-    nothing to set, and memory does not grow with N. How much an update holds is logged
-    before the first one runs, and refused where it is more than what is free.
+    with several side by side, and this takes the least memory. With noise for each
+    example a chunk has up to four pairs, as equal as they can be, which are each
+    other's baseline and enter the gradient by one matrix product. So there is nothing
+    to set, and memory does not grow with N. How much an update holds is logged before
+    the first one runs, and one that cannot fit is refused.
 
     Perturbed are `model.elbo_variables`; of the look-up tables of
     `model.touched_rows(batch)` only the rows that the batch touches, the others and
