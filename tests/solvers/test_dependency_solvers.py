@@ -173,17 +173,33 @@ class TestNonProjective:
             expected = arborescence(row - 1e4 * (np.arange(n + 1) == 0)[:, None])
             assert score(row, one, n) == pytest.approx(expected + 1e4)
 
-    def test_long_sentences_float64(self):
-        n = 250
-        potentials = np.random.default_rng(0).normal(size=(1, n + 1, n + 1))
-        heads = solvers.chu_liu_edmonds(potentials, single_root=False).numpy()[0]
-        expected = arborescence(potentials[0])
-        assert score(potentials[0], heads, n) == pytest.approx(expected, rel=1e-12)
+    @pytest.mark.parametrize("single_root", [True, False])
+    @pytest.mark.parametrize("n", [5, 25, 250])
+    def test_equals_plain_contraction(self, n, single_root):
+        # The recursion itself is held to networkx and to enumeration below.
+        rng = np.random.default_rng(n)
+        potentials = rng.normal(size=(2, n + 1, n + 1))
+        heads = solvers.chu_liu_edmonds(potentials, single_root=single_root).numpy()
+        for row, found in zip(potentials, heads, strict=True):
+            assert is_tree(found, single_root=single_root, projective=False)
+            plain = plain_chu_liu_edmonds(row, single_root)
+            assert is_tree(plain, single_root=single_root, projective=False)
+            expected = score(row, plain, n)
+            assert score(row, found, n) == pytest.approx(expected, rel=1e-12)
+
+    def test_the_plain_contraction_itself(self):
+        potentials = np.random.default_rng(0).normal(size=(26, 26))
+        heads = plain_chu_liu_edmonds(potentials, single_root=False)
+        assert score(potentials, heads, 25) == pytest.approx(arborescence(potentials))
+        for single_root in (True, False):
+            heads = plain_chu_liu_edmonds(potentials[:5, :5], single_root)
+            expected = best(potentials, TREES[False, single_root, 4])
+            assert score(potentials, heads, 4) == pytest.approx(expected)
 
 
 @pytest.mark.usefixtures("without_xla")
 class TestProjective:
-    @pytest.mark.parametrize(("n", "single_root"), [(60, False), (250, True)])
+    @pytest.mark.parametrize(("n", "single_root"), [(250, False), (250, True)])
     def test_long_sentence_equals_plain_dynamic_program(self, n, single_root):
         potentials = np.random.default_rng(1).normal(size=(n + 1, n + 1))
         heads = solvers.eisner(potentials, single_root=single_root).numpy()
@@ -201,6 +217,58 @@ def arborescence(potentials):
     )
     tree = networkx.maximum_spanning_arborescence(graph)
     return sum(potentials[arc] for arc in tree.edges)
+
+
+def plain_chu_liu_edmonds(potentials, single_root):
+    """Heads of the best tree, by the textbook's recursive contraction of cycles."""
+    scores = np.array(potentials, np.float64)
+    if single_root:
+        # A constant less for each arc of the root: the fewest possible, that is one.
+        scores[0] -= 2 * len(scores) * np.abs(scores).max()
+    np.fill_diagonal(scores, -np.inf)
+    scores[:, 0] = -np.inf
+    return _contract(scores)[1:]
+
+
+def _contract(scores):
+    """Heads of all nodes, 0 for the root; `[head, modifier]`, -inf: no arc."""
+    heads = np.r_[0, scores[:, 1:].argmax(0)]
+    cycle = _cycle(heads)
+    if not cycle:
+        return heads
+    inside = np.zeros(len(heads), bool)
+    inside[cycle] = True
+    outside = np.flatnonzero(~inside)  # the root stays first
+    gain = scores[:, cycle] - scores[heads[cycle], cycle]
+    smaller = np.full([len(outside) + 1] * 2, -np.inf)
+    smaller[:-1, :-1] = scores[np.ix_(outside, outside)]
+    smaller[:-1, -1] = gain[outside].max(1)
+    smaller[-1, :-1] = scores[np.ix_(cycle, outside)].max(0)
+    found = _contract(smaller)
+    for node, head in zip(outside[1:], found[1:-1], strict=True):
+        if head == len(outside):
+            heads[node] = cycle[scores[cycle, node].argmax()]
+        else:
+            heads[node] = outside[head]
+    entry = outside[found[-1]]
+    heads[cycle[gain[entry].argmax()]] = entry
+    return heads
+
+
+def _cycle(heads):
+    """The nodes of some cycle of the heads, none if they are a tree."""
+    color = np.zeros(len(heads), int)
+    for start in range(1, len(heads)):
+        node = start
+        while node and not color[node]:
+            color[node] = start
+            node = heads[node]
+        if node and color[node] == start:
+            cycle = [node]
+            while heads[cycle[-1]] != node:
+                cycle.append(heads[cycle[-1]])
+            return cycle
+    return []
 
 
 def plain_eisner(potentials, single_root):

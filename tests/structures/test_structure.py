@@ -18,6 +18,27 @@ def test_noise_is_keyed_by_example_and_part_not_by_extent():
     np.testing.assert_allclose(narrow, wide.numpy()[[1, 3], :5], rtol=1e-6)
 
 
+@pytest.mark.parametrize("bits", [0, 0xFFFFFFFF])
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
+def test_gumbel_noise_is_finite_where_all_random_bits_are_equal(
+    monkeypatch, bits, dtype
+):
+    def threefry(seed, x0, x1, *, rounds=20):
+        word = tf.zeros_like(x0 + x1) + tf.constant(bits, tf.uint32)
+        return word, word
+
+    monkeypatch.setattr(random, "threefry2x32", threefry)
+    u = random.uniform([2, 9], seed=SEED, dtype=dtype).numpy()
+    assert np.all((u > 0) & (u < 1))
+    expected = -np.log(-np.log(u.astype(np.float64)))
+    for jit in (None, False, True):
+        draw = random.gumbel
+        if jit is not None:
+            draw = tf.function(draw, jit_compile=jit, autograph=False)
+        noise = draw([2, 9], seed=SEED, dtype=dtype)
+        np.testing.assert_allclose(noise, expected, rtol=1e-5)
+
+
 def test_noise_takes_any_leading_axes():
     structure = structures.SpanningTree()
     flat = structure.noise(tf.zeros([6, 3]), seed=SEED)
@@ -57,6 +78,23 @@ def test_validate_ignores_padding_and_single_forbidden_parts():
     scores[1, 0] = -np.inf
     result = structures.SpanningTree().validate(scores, lengths=tf.constant([2, 3]))
     np.testing.assert_array_equal(result, scores)
+
+
+def test_predict_is_argmax_where_there_is_an_optimum_and_an_error_elsewhere():
+    structure = structures.DependencyTree()
+    scores = np.random.default_rng(0).normal(size=[3, 4, 4]).astype(np.float32)
+    scores[1, 3] = scores[1, :, 3] = np.nan  # padding
+    lengths = tf.constant([3, 2, 3])
+    expected = structure.argmax(scores, lengths=lengths)
+    predict = tf.function(structure.predict, autograph=False)
+    for solve in (structure.predict, predict):
+        found = solve(tf.constant(scores), lengths=lengths)
+        np.testing.assert_array_equal(found, expected)
+        for bad in (np.nan, np.inf, -np.inf):
+            broken = scores.copy()
+            broken[2, :, 1] = bad
+            with pytest.raises(tf.errors.InvalidArgumentError, match=r"(?s)no fin.*2"):
+                solve(tf.constant(broken), lengths=lengths)
 
 
 def test_missing_ability_lists_the_structures_that_have_it():

@@ -20,7 +20,8 @@ class BlackBox(Structure):
     The solver runs on the host, one example after the other, outside of the graph
     (`tf.numpy_function`): not on an accelerator, not under XLA, and a saved graph needs
     the Python process that made it. NES and the other estimators that only evaluate
-    need no more than this.
+    need no more than this. Ties, roots and the cost are what the solver makes of them;
+    it should return the same structure every time.
 
     Args:
       solver: function of the scores of one example, numpy `[*parts]`, and its length

@@ -17,7 +17,7 @@ class Categorical(ExactInference, Structure):
 
     `lengths` counts the real categories of each example. `perturb_and_map` samples
     exactly from softmax(log_potentials) (the Gumbel-max trick). Ties go to the lowest
-    index. Every method costs O(K).
+    index. Every method costs O(K); there are K categories to count.
 
     Example:
 
@@ -25,6 +25,11 @@ class Categorical(ExactInference, Structure):
         >>> structure = tfnes.structures.Categorical()
         >>> structure.argmax(tf.constant([0.1, 2.0, -1.0])).numpy()
         array([0., 1., 0.], dtype=float32)
+
+    References:
+      Gumbel (1954), "Statistical theory of extreme values and some practical
+      applications" (the Gumbel-max trick); Maddison, Tarlow & Minka (2014), "A*
+      sampling", section 2.
     """
 
     def argmax(self, log_potentials, *, lengths=None):

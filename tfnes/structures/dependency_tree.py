@@ -37,8 +37,11 @@ class DependencyTree(ExactInference, Structure):
     | non-projective, single root | Chu-Liu-Edmonds, O(n^2) | n^(n-1) |
     | non-projective, several roots | Chu-Liu-Edmonds, O(n^2) | (n+1)^(n-1) |
 
-    Of equally good trees the same one is returned every time. `lengths` of 0 gives the
-    empty tree, all zeros.
+    Of equally good trees the same one is returned every time (projective: the one with
+    the leftmost splits). `lengths` of 0 gives the empty tree, all zeros. Sums and exact
+    samples take the inside-outside algorithm (projective) or the matrix-tree theorem,
+    O(n^3) both. Either rule for the root is exact everywhere: in the best tree, in sums
+    and in samples.
 
     Args:
       projective: whether arcs must not cross (drawn above the sentence, with the root
@@ -58,7 +61,8 @@ class DependencyTree(ExactInference, Structure):
 
     References:
       Eisner (1996), COLING; Tarjan (1977), Networks 7; Yuret (1998), "Discovery of
-      linguistic relations using lexical attraction", Theorem 2 (the counts).
+      linguistic relations using lexical attraction", Theorem 2 (the counts); Koo et al.
+      (2007), "Structured prediction models via the matrix-tree theorem", EMNLP.
     """
 
     parts_rank = 2

@@ -21,8 +21,9 @@ class LinearChain(ExactInference, Structure):
 
     Exactly one part of each position is 1, and its previous state is the state of the
     position before. Position 0 has no previous state: only its row 0 is used.
-    `lengths` counts the positions. `argmax` is Viterbi, O(n C^2); sums are
-    forward-backward.
+    `lengths` counts the positions. `argmax` is Viterbi, O(n C^2); ties go to the lowest
+    state, from the last position backwards. Sums are forward-backward and samples drawn
+    backwards, both exact and O(n C^2). There are C^n sequences.
 
     Args:
       num_states: C.
@@ -37,6 +38,10 @@ class LinearChain(ExactInference, Structure):
         >>> scores = tf.constant([[[0.0, 1.0], [0.0, 0.0]], [[0.0, 0.0], [3.0, 2.0]]])
         >>> structure.states(structure.argmax(scores)).numpy()
         array([1, 0], dtype=int32)
+
+    References:
+      Viterbi (1967), "Error bounds for convolutional codes and an asymptotically
+      optimum decoding algorithm"; Rabiner (1989), "A tutorial on hidden Markov models".
     """
 
     parts_rank = 3

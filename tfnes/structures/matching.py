@@ -20,7 +20,8 @@ class Matching(Structure):
     """Permutation matrices, `[..., n, n]` `[row, column]`.
 
     `lengths` counts the real rows and columns. `argmax` is a shortest augmenting path
-    method, O(n^3), in the graph. The sum over permutations is a permanent, which no
+    method, O(n^3), in the graph; of several optima the same one is returned every time.
+    There are n! permutations. The sum over permutations is a permanent, which no
     polynomial algorithm computes, so there are no marginals and no exact samples;
     `relaxed_argmax` is Sinkhorn's (with perturbed potentials: Gumbel-Sinkhorn).
 
@@ -37,6 +38,11 @@ class Matching(Structure):
         >>> structure.argmax(tf.constant([[3.0, 2.0], [2.0, 0.0]])).numpy()
         array([[0., 1.],
                [1., 0.]], dtype=float32)
+
+    References:
+      Jonker & Volgenant (1987), "A shortest augmenting path algorithm for dense and
+      sparse linear assignment problems"; Mena et al. (2018), "Learning latent
+      permutations with Gumbel-Sinkhorn networks", section 2.
     """
 
     parts_rank = 2

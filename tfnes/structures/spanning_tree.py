@@ -20,7 +20,9 @@ class SpanningTree(ExactInference, Structure):
 
     Parts are the edges (i, j), i < j, row-major: (0, 1), (0, 2), ..., (n - 2, n - 1).
     `lengths` counts the real vertices; with 0 or 1 there is one tree, without edges.
-    `argmax` is Prim's algorithm, O(n^2); sums are the matrix-tree theorem, O(n^3).
+    There is no root: trees are undirected, n^(n-2) of them. `argmax` is Prim's
+    algorithm, O(n^2); of equally good trees the same one is returned every time. Sums,
+    their gradients and exact samples follow from the matrix-tree theorem, O(n^3).
 
     Example:
 
@@ -28,6 +30,10 @@ class SpanningTree(ExactInference, Structure):
         >>> structure = tfnes.structures.SpanningTree()
         >>> structure.argmax(tf.constant([5.0, 1.0, 2.0])).numpy()
         array([1., 0., 1.], dtype=float32)
+
+    References:
+      Prim (1957), "Shortest connection networks and some generalizations"; Kirchhoff
+      (1847), the matrix-tree theorem; Cayley (1889), "A theorem on trees" (the count).
     """
 
     def argmax(self, log_potentials, *, lengths=None):

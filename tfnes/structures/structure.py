@@ -106,13 +106,29 @@ class Structure(abc.ABC):
         noise = self.noise(log_potentials, seed=seed, index=index)
         return self.argmax(log_potentials + noise, lengths=lengths)
 
+    def predict(
+        self, log_potentials: Tensor, *, lengths: Tensor | None = None
+    ) -> Tensor:
+        """Returns `argmax` after checking that there is a finite optimum.
+
+        It costs one solve, and a second one only where some number is NaN or +inf.
+        Training calls `argmax`, which does not look. Padding is not looked at.
+
+        Raises:
+          tf.errors.InvalidArgumentError: see `validate`.
+        """
+        log_potentials = tf.convert_to_tensor(log_potentials)
+        latent = self.argmax(log_potentials, lengths=lengths)
+        finite = self.has_finite_optimum(latent, log_potentials, lengths=lengths)
+        return self.require_finite_optimum(latent, finite)
+
     def validate(
         self, log_potentials: Tensor, *, lengths: Tensor | None = None
     ) -> Tensor:
         """Returns `log_potentials` once they are known to have a finite optimum.
 
-        It solves once, so it is meant for prediction and debugging, outside the hot
-        path. Padding is not looked at.
+        It solves, so it is meant for debugging, outside the hot path; to validate what
+        is solved anyway use `predict`. Padding is not looked at.
 
         Raises:
           tf.errors.InvalidArgumentError: where the best structure has a score that is
@@ -120,25 +136,55 @@ class Structure(abc.ABC):
             (-inf) that leave no structure.
         """
         log_potentials = tf.convert_to_tensor(log_potentials)
+        latent = self.argmax(log_potentials, lengths=lengths)
+        finite = self.has_finite_optimum(latent, log_potentials, lengths=lengths)
+        return self.require_finite_optimum(log_potentials, finite)
+
+    def has_finite_optimum(
+        self, latent: Tensor, log_potentials: Tensor, *, lengths: Tensor | None = None
+    ) -> Tensor:
+        """Returns whether each example has a best structure of finite score, `[...]`.
+
+        Args:
+          latent: `[..., *parts]`, what `argmax` returned.
+          log_potentials: `[..., *parts]`, what it was given.
+          lengths: `[...]` int32, real nodes of each example; None: no padding.
+        """
+        log_potentials = tf.convert_to_tensor(log_potentials)
+        axes = list(range(-self.parts_rank, 0))
         # Forbidden parts show in the score of the optimum. Solvers read NaN as
         # forbidden, so a second solve makes NaN and +inf win: only real parts can.
-        latent = self.argmax(log_potentials, lengths=lengths)
-        bad = ~tf.math.is_finite(self.score(latent, log_potentials))
+        finite = tf.math.is_finite(self.score(latent, log_potentials))
         odd = tf.math.is_nan(log_potentials) | (log_potentials == float("inf"))
-        odd_first = tf.where(odd, tf.constant(1e30, log_potentials.dtype), 0.0)
-        chosen = odd & (self.argmax(odd_first, lengths=lengths) > 0)
-        bad |= tf.reduce_any(chosen, axis=list(range(-self.parts_rank, 0)))
+
+        def without_odd() -> Tensor:
+            odd_first = tf.where(odd, tf.constant(1e30, log_potentials.dtype), 0.0)
+            chosen = odd & (self.argmax(odd_first, lengths=lengths) > 0)
+            return finite & ~tf.reduce_any(chosen, axis=axes)
+
+        return tf.cond(tf.reduce_any(odd), without_odd, lambda: finite)
+
+    def require_finite_optimum(self, tensor: Tensor, finite: Tensor) -> Tensor:
+        """Returns `tensor` once all examples are known to have a finite optimum.
+
+        Args:
+          tensor: any tensor.
+          finite: `[...]` bool, see `has_finite_optimum`.
+
+        Raises:
+          tf.errors.InvalidArgumentError: unless all are; it names the examples.
+        """
         message = (
             f"{self!r} has no finite optimum: log_potentials hold NaN or +inf, or "
             "their forbidden parts (-inf) leave no structure. Mask or mend these "
             "examples (flat index over the leading axes):"
         )
-        examples = tf.where(tf.reshape(bad, [-1]))[:, 0]
+        examples = tf.where(tf.reshape(~finite, [-1]))[:, 0]
         check = tf.debugging.Assert(
-            ~tf.reduce_any(bad), [message, examples], summarize=20
+            tf.reduce_all(finite), [message, examples], summarize=20
         )
         with tf.control_dependencies([] if check is None else [check]):
-            return tf.identity(log_potentials)
+            return tf.identity(tensor)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments, for Keras serialisation."""

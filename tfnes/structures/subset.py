@@ -20,7 +20,9 @@ class Subset(ExactInference, Structure):
     """Subsets of exactly k of K parts, `[..., K]`: top-k.
 
     `lengths` counts the real parts (the first ones). An example with fewer than k real
-    parts has one structure, all of them. K has to be static for sums and samples.
+    parts has one structure, all of them. Of equal parts the lower index is chosen.
+    `argmax` is O(K log k); sums and exact samples, by a tournament of polynomials in
+    log-space, are O(K k log K), and need a static K. There are C(K, k) subsets.
 
     Args:
       k: how many parts are chosen.
@@ -34,6 +36,10 @@ class Subset(ExactInference, Structure):
         >>> structure = tfnes.structures.Subset(k=2)
         >>> structure.argmax(tf.constant([0.1, 2.0, -1.0])).numpy()
         array([1., 1., 0.], dtype=float32)
+
+    References:
+      Chen & Liu (1997), "Statistical applications of the Poisson-binomial and
+      conditional Bernoulli distributions", Statistica Sinica 7, section 2.
     """
 
     def __init__(self, k: int):
