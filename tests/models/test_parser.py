@@ -278,6 +278,20 @@ def test_prediction(parser, batch):
         assert parser.universal_relations[first] == number
 
 
+def test_prediction_names_the_sentence_that_has_no_right_answer(parser, batch):
+    class Forbidding(DependencyTree):
+        def has_finite_optimum(self, latent, log_potentials, *, lengths=None):
+            return lengths != tf.reduce_max(batch["lengths"])
+
+    longest = int(np.argmax(batch["lengths"]))
+    structure, parser.structure = parser.structure, Forbidding()
+    found = rf"(?s)no finite optimum.*\n{longest}"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=found):
+        parser.predict_batch(batch)
+    parser.structure = structure
+    parser.predict_batch(batch)
+
+
 def test_word_dropout_is_a_function_of_seed_and_example(data, batch):
     size = len(data.vocabulary.words)
     rates = np.full(size, 0.5, np.float32)

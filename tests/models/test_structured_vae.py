@@ -215,3 +215,12 @@ def test_slots_are_found_though_names_begin_alike():
     assert names == ["table_momentum", "table_velocity"]
     names = [slot.name for slot in slots_of(optimizer, second)]
     assert names == ["table_more_momentum", "table_more_velocity"]
+
+
+def test_predict_reports_what_has_no_right_answer():
+    model = compiled()
+    model.predict(dataset(), verbose=0)
+    kernel = model.table.embeddings
+    kernel.assign(tf.fill(kernel.shape, float("nan")))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="no finite optimum"):
+        model.predict(dataset(), verbose=0)

@@ -4,8 +4,13 @@ import itertools
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from tfnes import registration, structures, testing
+from tfnes.testing.structures import padded_enumeration
 
 pytestmark = pytest.mark.usefixtures("without_xla")
 
@@ -74,6 +79,42 @@ CASES = [
 )
 def test_structure_keeps_all_promises(structure, num_nodes):
     testing.check_structure(structure, num_nodes=num_nodes)
+
+
+@pytest.mark.parametrize(
+    ("structure", "num_nodes"),
+    [case for case in CASES if case[1] > 2],
+    ids=lambda value: repr(value),
+)
+def test_any_scores_get_the_best_structure(structure, num_nodes):
+    latents = [
+        padded_enumeration(structure, num_nodes=num_nodes, length=length)
+        for length in range(num_nodes + 1)
+    ]
+    shape = (6, *latents[-1].shape[1:])
+    # TensorFlow reads subnormal numbers as 0: they tie with it.
+    numbers = st.floats(-1e6, 1e6, width=32, allow_subnormal=False)
+    values = st.one_of(st.integers(-2, 2).map(float), numbers, st.just(-np.inf))
+
+    @settings(max_examples=6, deadline=None)
+    @given(
+        hnp.arrays(np.float32, shape, elements=values),
+        hnp.arrays(np.int32, 6, elements=st.integers(0, num_nodes)),
+    )
+    def check(scores, lengths):
+        for row, length in zip(scores, lengths, strict=True):
+            row[~latents[length].any(0)] = np.nan
+        found = structure.argmax(tf.constant(scores), lengths=tf.constant(lengths))
+        inside = structure.contains(found, lengths=tf.constant(lengths))
+        assert np.all(inside)
+        for row, length, latent in zip(scores, lengths, found.numpy(), strict=True):
+            totals = [row[z > 0].astype(np.float64).sum() for z in latents[length]]
+            reached = row[latent > 0].astype(np.float64).sum()
+            # float32: sums may cancel, errors are relative to the largest score.
+            largest = float(np.abs(row[np.isfinite(row)]).max(initial=0))
+            assert reached == pytest.approx(max(totals), rel=1e-6, abs=1e-6 * largest)
+
+    check()
 
 
 def test_black_box_keeps_all_promises_that_a_host_function_can():

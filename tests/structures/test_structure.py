@@ -18,6 +18,22 @@ def test_noise_is_keyed_by_example_and_part_not_by_extent():
     np.testing.assert_allclose(narrow, wide.numpy()[[1, 3], :5], rtol=1e-6)
 
 
+def test_noise_of_an_edge_does_not_depend_on_the_number_of_vertices():
+    structure = structures.SpanningTree()
+    narrow = structure.noise(tf.zeros([2, 10]), seed=SEED).numpy()  # 5 vertices
+    wide = structure.noise(tf.zeros([2, 28]), seed=SEED).numpy()  # 8
+    assert len(np.unique(wide)) == 56
+    j = np.triu_indices(8, 1)[1]
+    np.testing.assert_allclose(wide[:, j < 5], narrow, rtol=1e-6)
+    # So a padded graph is perturbed as it is without padding.
+    scores = np.random.default_rng(0).normal(size=[2, 10]).astype(np.float32)
+    padded = np.full([2, 28], np.nan, np.float32)
+    padded[:, j < 5] = scores
+    small = structure.perturb_and_map(scores, seed=SEED)
+    large = structure.perturb_and_map(padded, seed=SEED, lengths=tf.constant([5, 5]))
+    np.testing.assert_array_equal(large.numpy()[:, j < 5], small)
+
+
 @pytest.mark.parametrize("bits", [0, 0xFFFFFFFF])
 @pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
 def test_gumbel_noise_is_finite_where_all_random_bits_are_equal(

@@ -21,6 +21,24 @@ class PaddingLeaks(structures.Categorical):
         return super().argmax(log_potentials)
 
 
+class ForgetsForbidden(structures.Categorical):
+    """Reads -inf as 0 where there is padding."""
+
+    def argmax(self, log_potentials, *, lengths=None):
+        log_potentials = tf.convert_to_tensor(log_potentials)
+        if lengths is not None:
+            lost = tf.where(log_potentials < -1e30, 0.0, log_potentials)
+            return super().argmax(lost, lengths=lengths)
+        return super().argmax(log_potentials)
+
+
+class Careless(structures.Categorical):
+    """Finds every optimum finite."""
+
+    def has_finite_optimum(self, latent, log_potentials, *, lengths=None):
+        return tf.ones(tf.shape(log_potentials)[:-1], tf.bool)
+
+
 class Miscounted(structures.Subset):
     def log_count(self, log_potentials, *, lengths=None):
         return super().log_count(log_potentials, lengths=lengths) + 0.1
@@ -61,6 +79,8 @@ class Unlisted(structures.BlackBox):
     [
         (Greedy(k=2), "argmax is not optimal"),
         (PaddingLeaks(), "lengths = 0|left the set|other parts"),
+        (ForgetsForbidden(), "lengths = .* of 3, forbidden parts: argmax"),
+        (Careless(), "validate did not report NaN"),
         (Miscounted(k=2), "log_count differs"),
         (Generous(), "contains differs"),
         (Overflowing(), "log_partition|lengths"),

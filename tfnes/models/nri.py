@@ -154,7 +154,7 @@ class NRI(StructuredVAE):
         sample = self.sample_latent(
             batch, log_potentials, shared=self.shared_terms(batch, seed=seed)
         )
-        return {"latent": self.structure.argmax(log_potentials), "sample": sample}
+        return {"latent": self.structure.predict(log_potentials), "sample": sample}
 
     def _positions(self, batch: Batch) -> Tensor:
         return tf.cast(batch["positions"], self.compute_dtype)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from tfnes.models.layers import map_row_groups
+from tfnes.models.layers import RowGroup, map_row_groups
 from tfnes.models.parser_inputs import pad_parts, parts_spec, sentence_inputs
 from tfnes.solvers import batching
 from tfnes.typing import Batch, Tensor
@@ -31,20 +31,24 @@ def predict_trees(parser: Parser, batch: Batch) -> dict[str, Tensor]:
     batch_size, max_length = (
         batching.dimension(batch["words"], axis) for axis in (0, 1)
     )
-    (latent,) = map_row_groups(
-        lambda group: [
-            pad_parts(
-                parser.structure.argmax(
-                    scores(group), lengths=group.take(batch["lengths"])
-                ),
-                max_length + 1,
-            )
-        ],
+
+    def solve(group: RowGroup) -> list[Tensor]:
+        potentials, lengths = scores(group), group.take(batch["lengths"])
+        latent = parser.structure.argmax(potentials, lengths=lengths)
+        finite = parser.structure.has_finite_optimum(
+            latent, potentials, lengths=lengths
+        )
+        return [pad_parts(latent, max_length + 1), finite]
+
+    latent, finite = map_row_groups(
+        solve,
         batch["lengths"],
         max_length=max_length,
-        outputs=[parts_spec(nodes.dtype)],
+        outputs=[parts_spec(nodes.dtype), tf.TensorSpec([None], tf.bool)],
     )
-    latent = latent[:batch_size]
+    latent = parser.structure.require_finite_optimum(
+        latent[:batch_size], finite[:batch_size]
+    )
     # Exactly one arc enters a word, so the head's number is a sum.
     numbers = tf.cast(tf.range(max_length + 1), latent.dtype)
     heads = tf.cast(tf.einsum("bhm,h->bm", latent, numbers)[:, 1:], tf.int32)

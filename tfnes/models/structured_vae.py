@@ -343,10 +343,14 @@ class StructuredVAE(TrainableModel):
         return shared
 
     def predict_batch(self, batch: Batch) -> dict[str, Tensor]:
-        """Returns the MAP structure of each example, without noise."""
+        """Returns the MAP structure of each example, without noise.
+
+        It reports log-potentials that have none (NaN, or too much forbidden), see
+        `Structure.predict`.
+        """
         log_potentials = self.encode(batch, training=False)
         lengths = batch.get("lengths")
-        return {"latent": self.structure.argmax(log_potentials, lengths=lengths)}
+        return {"latent": self.structure.predict(log_potentials, lengths=lengths)}
 
     # What `TrainableModel` needs -----------------------------------------------------
 

@@ -13,6 +13,7 @@ References:
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -21,7 +22,7 @@ from tfnes.solvers import tree_batching
 from tfnes.solvers.tables import first_argmax, read, write, write_block
 from tfnes.typing import Tensor
 
-_CHUNK = 64
+_CHUNK, _LONG_CHUNK = 128, 64
 _BLOCKS = 8
 RIGHT, LEFT, INNER = 0, 1, 2
 
@@ -65,7 +66,12 @@ def eisner(
       Eisner (1996), COLING, pages 340-345.
     """
     return tree_batching.solve_heads(
-        _solve, log_potentials, lengths, chunk=_CHUNK, single_root=single_root
+        _solve,
+        log_potentials,
+        lengths,
+        chunk=_CHUNK,
+        long_chunk=_LONG_CHUNK,
+        single_root=single_root,
     )
 
 
@@ -134,9 +140,11 @@ def _fill(scores: Tensor, *, jit: bool) -> Chart:
     nothing = tf.constant(float("-inf"), scores.dtype)
     empty = tf.fill([nodes, nodes, batch], nothing)
     by_end = tf.fill([nodes + margin, nodes + margin, batch], nothing)
-    zeros = tf.zeros([nodes, batch], scores.dtype)
+    zeros, beyond = tf.zeros([nodes, batch], scores.dtype), [[0, margin], [0, 0]]
     one_node = write(empty, zeros, 0)
-    one_node_by_end = write_block(by_end, zeros, nodes - 1, 0, jit=jit)
+    one_node_by_end = write(
+        by_end, tf.pad(zeros, beyond, constant_values=nothing), nodes - 1
+    )
     chart = Chart(
         right=one_node,
         left=one_node,
@@ -192,11 +200,10 @@ def _fill_width(
     )
     right_arc = inner + tf.slice(from_left, [0, width, 0], arcs)[:, 0]
     left_arc = inner + tf.slice(from_right, [0, width, 0], arcs)[:, 0]
+    put = functools.partial(write_block, outside=float("-inf"), jit=jit)
     chart = chart._replace(
-        right_arc=write_block(chart.right_arc, right_arc, width, 0, jit=jit),
-        left_arc_by_end=write_block(
-            chart.left_arc_by_end, left_arc, row, width, jit=jit
-        ),
+        right_arc=put(chart.right_arc, right_arc, width, 0),
+        left_arc_by_end=put(chart.left_arc_by_end, left_arc, row, width),
     )
     right, right_split = first_argmax(
         chart.right_arc[1 : splits + 1, :starts]
@@ -208,10 +215,10 @@ def _fill_width(
     pad = [[0, nodes - starts], [0, 0]]
     best = [tf.pad(split, pad) for split in (right_split, left_split, inner_split)]
     return chart._replace(
-        right=write_block(chart.right, right, width, 0, jit=jit),
-        right_by_end=write_block(chart.right_by_end, right, row, width, jit=jit),
-        left=write_block(chart.left, left, width, 0, jit=jit),
-        left_by_end=write_block(chart.left_by_end, left, row, width, jit=jit),
+        right=put(chart.right, right, width, 0),
+        right_by_end=put(chart.right_by_end, right, row, width),
+        left=put(chart.left, left, width, 0),
+        left_by_end=put(chart.left_by_end, left, row, width),
         splits=write(chart.splits, tf.concat(best, 0), width),
     )
 

@@ -32,6 +32,7 @@ def solve_heads(
     lengths: Tensor | None,
     *,
     chunk: int,
+    long_chunk: int | None = None,
     **constants: Any,
 ) -> Tensor:
     """Runs a head-finding core over a batch of any shape.
@@ -42,6 +43,7 @@ def solve_heads(
       log_potentials: `[..., n+1, n+1]` float32 or float64, `[head, modifier]`.
       lengths: `[...]` number of real words; None: n.
       chunk: number of examples that are solved together on a CPU.
+      long_chunk: the same for more than 64 words; None: `chunk`.
       **constants: hashable keyword arguments of the core.
 
     Returns:
@@ -53,7 +55,8 @@ def solve_heads(
     scores, lengths, unflatten = batching.flatten(
         scores, lengths, parts_rank=2, full_length=words, round_rows=False
     )
-    run = _runner(core, chunk=chunk, dtype=tf.int32, **constants)
+    chunks = (chunk, long_chunk or chunk)
+    run = _runner(core, chunks=chunks, dtype=tf.int32, **constants)
     heads = run(scores, lengths)[:, :words]
     nodes = log_potentials.shape[-1]
     static = [*log_potentials.shape[:-2], None if nodes is None else nodes - 1]
@@ -76,22 +79,24 @@ def solve_parts(
     Returns:
       `[B, n+1, n+1]`. No gradient.
     """
-    run = _runner(core, chunk=chunk, dtype=scores.dtype, **constants)
+    run = _runner(core, chunks=(chunk, chunk), dtype=scores.dtype, **constants)
     nodes = tf.shape(scores)[1]
     # The tape need not look inside.
     batched = [tf.stop_gradient(x) for x in (scores, *batched)]
     return tf.ensure_shape(run(*batched)[:, :nodes, :nodes], scores.shape)
 
 
-def _runner(core: Core, *, chunk: int, dtype: tf.DType, **constants: Any) -> Core:
+def _runner(
+    core: Core, *, chunks: tuple[int, int], dtype: tf.DType, **constants: Any
+) -> Core:
     """Returns `_solve_flat` of a core, as a graph where the caller is eager.
 
     Calling the compiled core from eager mode costs more than a graph around it does.
     """
     jit = batching.jit_compile() and not tf.config.functions_run_eagerly()
     if tf.config.list_logical_devices("GPU"):
-        chunk = _ACCELERATOR_CHUNK
-    settings = (core, jit, chunk, dtype, tuple(sorted(constants.items())))
+        chunks = (_ACCELERATOR_CHUNK, _ACCELERATOR_CHUNK)
+    settings = (core, jit, chunks, dtype, tuple(sorted(constants.items())))
     if tf.executing_eagerly() and not batching.static_shapes():
         return _graph(*settings)
     return functools.partial(_solve_flat, *settings)
@@ -109,7 +114,7 @@ def _graph(*settings: Any) -> Core:
 def _solve_flat(
     core: Core,
     jit: bool,
-    chunk: int,
+    chunks: tuple[int, int],
     dtype: tf.DType,
     constants: tuple,
     *batched: Tensor,
@@ -120,9 +125,12 @@ def _solve_flat(
         step = _WORDS_STEP if jit else 1
         batched = [_pad_words(x, step) if x.shape.rank == 3 else x for x in batched]
     run = _compiled(core, jit, constants)
-    if batching.static_shapes() or (rows is not None and 0 < rows <= chunk):
+    nodes = batching.dimension(batched[0], 1)
+    if isinstance(nodes, int):
+        chunks = (chunks[nodes > _LONG + 1],) * 2
+    if batching.static_shapes() or (rows is not None and 0 < rows <= min(chunks)):
         return run(*batched)
-    return _run_chunks(run, batched, chunk, dtype)
+    return _run_chunks(run, batched, tf.where(nodes > _LONG + 1, *chunks[::-1]), dtype)
 
 
 def check_scores(log_potentials: Any) -> Tensor:
@@ -175,7 +183,7 @@ def _pad_words(scores: Tensor, step: int) -> Tensor:
 
 
 def _run_chunks(
-    run: Core, batched: Sequence[Tensor], chunk: int, dtype: tf.DType
+    run: Core, batched: Sequence[Tensor], chunk: Tensor, dtype: tf.DType
 ) -> Tensor:
     """Solves `[B, ...]` in chunks of equal size; the last one overlaps its neighbor."""
     rows, nodes = tf.shape(batched[0])[0], tf.shape(batched[0])[1]

@@ -39,6 +39,14 @@ class SpanningTree(ExactInference, Structure):
     def argmax(self, log_potentials, *, lengths=None):
         return prim.maximum_spanning_tree(log_potentials, lengths=lengths)
 
+    def noise(self, log_potentials, *, seed, index=None):
+        log_potentials = tf.convert_to_tensor(log_potentials)
+        noise = super().noise(log_potentials, seed=seed, index=index)
+        # Edge (i, j) takes draw j (j - 1) / 2 + i, whatever the number of vertices:
+        # its place among the edges depends on how many vertices there are.
+        low, high = edges.end_points(edges.num_vertices(log_potentials))
+        return tf.gather(noise, high * (high - 1) // 2 + low, axis=-1)
+
     def log_count(self, log_potentials, *, lengths=None):
         log_potentials = tf.convert_to_tensor(log_potentials)
         vertices = self._vertices(log_potentials, lengths)

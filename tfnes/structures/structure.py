@@ -111,8 +111,9 @@ class Structure(abc.ABC):
     ) -> Tensor:
         """Returns `argmax` after checking that there is a finite optimum.
 
-        It costs one solve, and a second one only where some number is NaN or +inf.
-        Training calls `argmax`, which does not look. Padding is not looked at.
+        What the prediction of every model calls; it costs one solve, and a second one
+        only where some number is NaN or +inf. Training calls `argmax`, which does not
+        look. Padding is not looked at.
 
         Raises:
           tf.errors.InvalidArgumentError: see `validate`.

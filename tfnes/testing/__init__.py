@@ -3,6 +3,7 @@
 * `estimators`: `check_estimator` compares with the exact gradient of a small model.
 * `models`: `check_model`, a conformance suite for models.
 * `structures`: `check_structure`, everything that a structure promises.
+* `structure_laws`: its part for structures with a law.
 * `exact_laws`: the laws of a latent, by enumeration.
 * `moments`: `update_moments`, mean and variance of an estimator over many updates.
 * `small_vae`: the model of `check_estimator`.
