@@ -206,6 +206,13 @@ def test_metrics_must_be_keras_metrics():
         )
 
 
+@pytest.mark.parametrize("rate", [float("nan"), float("inf")])
+def test_a_learning_rate_must_be_finite(rate):
+    model = Look(tfnes.structures.Categorical())
+    with pytest.raises(ConfigurationError, match=r"SGD.learning_rate.*" + str(rate)):
+        model.compile(keras.optimizers.SGD(rate), tfnes.estimators.NES())
+
+
 def test_slots_are_found_though_names_begin_alike():
     first, second = keras.Variable(np.zeros([2, 2]), name="table"), None
     second = keras.Variable(np.zeros([2, 2]), name="table_more")

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfnes.errors import ConfigurationError
 from tfnes.estimators.estimator import GradientEstimator
+from tfnes.estimators.evaluation import all_finite
 from tfnes.registration import register
 from tfnes.typing import Batch, GradientEstimate, Seed
 
@@ -81,7 +82,7 @@ class Supervised(GradientEstimator):
             gradients=gradients,
             variables=variables,
             metrics={k: mean(v) for k, v in losses.items() if k != "loss"},
-            finite=_all_finite([loss, *gradients]),
+            finite=all_finite(loss, gradients),
         )
 
     def _weighted(self, losses: tf.Tensor, batch: Batch) -> tf.Tensor:
@@ -96,14 +97,3 @@ class Supervised(GradientEstimator):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "weights": self.weights}
-
-
-def _all_finite(tensors: list) -> tf.Tensor:
-    """Returns whether no tensor has a NaN or an infinity; `None` counts as finite."""
-    flags = []
-    for tensor in tensors:
-        if isinstance(tensor, tf.IndexedSlices):
-            tensor = tensor.values
-        if tensor is not None:
-            flags.append(tf.reduce_all(tf.math.is_finite(tensor)))
-    return tf.reduce_all(flags)

@@ -61,3 +61,11 @@ def with_index(batch: Batch) -> Batch:
         return batch
     size = tf.shape(tf.nest.flatten(batch)[0])[0]
     return {**batch, "index": positions(size)}
+
+
+def shape_logs(results: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Shapes a step's results as Keras reduces them over replicas."""
+    strategy = tf.distribute.get_strategy()
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return {name: tf.reshape(value, [1]) for name, value in results.items()}
+    return results

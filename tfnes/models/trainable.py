@@ -12,7 +12,7 @@ from tfnes import random
 from tfnes.models import replication
 from tfnes.models.progress import Progress
 from tfnes.models.rate import EvaluationRate
-from tfnes.models.update import apply_update
+from tfnes.models.update import apply_update, check_learning_rate
 from tfnes.typing import Batch, GradientEstimate, Seed, Tensor
 
 if TYPE_CHECKING:
@@ -195,6 +195,9 @@ class TrainableModel(keras.Model):
           seed: replaces the model's seed.
           run_eagerly: for debugging.
           steps_per_execution: updates that run in one call of the graph.
+
+        Raises:
+          ConfigurationError: if the learning rate is not a finite number.
         """
         super().compile(
             optimizer=optimizer,
@@ -202,6 +205,7 @@ class TrainableModel(keras.Model):
             steps_per_execution=steps_per_execution,
             jit_compile=False,
         )
+        check_learning_rate(self.optimizer)
         if seed is not None:
             self.seed = seed
         estimator.build(self)
@@ -224,7 +228,7 @@ class TrainableModel(keras.Model):
         for name, (total, count) in self._sums(estimate, weight).items():
             progress.update(name, total, count)
         progress.names["train"] = [self.loss_name, *estimate.metrics]
-        return _logs(progress.results("train"))
+        return replication.shape_logs(progress.results("train"))
 
     def update_step(self, batch: Batch, *, seed: Seed) -> GradientEstimate:
         """One update: estimates the gradient, applies it, counts.
@@ -298,7 +302,7 @@ class TrainableModel(keras.Model):
             outputs = self.predict_batch(batch)
             for metric in self._progress.metrics:
                 metric.update_state(batch, outputs)
-        return _logs(self._progress.results("test"))
+        return replication.shape_logs(self._progress.results("test"))
 
     def predict_step(self, data: Batch) -> dict[str, Tensor]:
         batch = self.features(data)
@@ -393,11 +397,3 @@ class TrainableModel(keras.Model):
             **{str(i): variable for i, variable in enumerate(own)},
             **{f"estimator_{i}": variable for i, variable in enumerate(state)},
         }
-
-
-def _logs(results: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Shapes a step's results as Keras reduces them over replicas."""
-    strategy = tf.distribute.get_strategy()
-    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        return {name: tf.reshape(value, [1]) for name, value in results.items()}
-    return results

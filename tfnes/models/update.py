@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
 
+from tfnes.errors import ConfigurationError
 from tfnes.models import replication
 from tfnes.typing import GradientEstimate, Tensor
+
+
+def check_learning_rate(optimizer: keras.optimizers.Optimizer) -> None:
+    """Raises `ConfigurationError` if the optimizer's learning rate is not finite."""
+    rate = float(tf.convert_to_tensor(optimizer.learning_rate))
+    if not math.isfinite(rate):
+        raise ConfigurationError(
+            f"{type(optimizer).__name__}.learning_rate must be a finite number. "
+            f"Received: {rate}."
+        )
 
 
 def apply_update(
