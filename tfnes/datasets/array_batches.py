@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from tfnes.datasets.batching import plan_batches
+from tfnes.datasets.batching import cut_batches, plan_batches
 
 
 def make_array_dataset(
@@ -68,7 +68,7 @@ def make_array_dataset(
             batch[name] = tf.cast(batch[name], dtype)
         return {**batch, "index": index}
 
-    return batches.map(cut, num_parallel_calls=2, deterministic=True).prefetch(2)
+    return cut_batches(batches, cut)
 
 
 def permutation(size: int, *, seed: int) -> np.ndarray:
