@@ -6,6 +6,10 @@ import pytest
 from tfnes import registration
 from tfnes.errors import ConfigurationError
 from tfnes.experiments import catalog, configuration
+from tfnes.experiments.unused_bindings import (
+    unused_bindings,
+    warn_of_unused_bindings,
+)
 
 catalog.register_all()
 
@@ -86,7 +90,18 @@ def test_bindings_that_nothing_used_are_named(tmp_path, caplog):
 
     with gin.config_scope("a"):
         assert gin.get_configurable(NES)().sigma == 0.5
-    assert configuration.unused_bindings() == ["UNUSED", "b/NES.sigma"]
+    assert unused_bindings() == ["UNUSED", "b/NES.sigma"]
+
+
+@pytest.mark.parametrize(
+    ("binding", "warned"),
+    [("SIGMA = 0.1", False), ("SIGMA = 0.12", True), ("SIGMAA = 0.1", True)],
+)
+def test_macros_that_come_with_the_configurations_are_offers(binding, warned, caplog):
+    configuration.parse([], [binding])
+    with caplog.at_level("WARNING", "tfnes"):
+        warn_of_unused_bindings()
+    assert ("had no effect" in caplog.text) == warned
 
 
 def test_keras_optimizers_keep_their_class(tmp_path):

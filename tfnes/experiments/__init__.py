@@ -2,6 +2,7 @@
 
 * `command_line`: flags, exit codes, quiet start-up of the programs; no TensorFlow.
 * `configuration`: gin files and bindings, strictly checked.
+* `unused_bindings`: a warning of gin bindings that had no effect.
 * `catalog`: what is registered, one line each, for `--list`.
 * `distribution`: distribution strategies by name.
 * `run_directory`: the files of one run, written atomically.

@@ -2,7 +2,7 @@
 
 gin configures `tfnes.train` and the classes that are registered, nothing else. A name
 that does not exist is an error with the nearest name that does; a macro without a value
-is an error; a binding that nothing used is named in a warning.
+is an error; a binding that nothing used is named in a warning (`unused_bindings`).
 """
 
 from __future__ import annotations
@@ -25,11 +25,8 @@ import gin
 
 from tfnes.errors import ConfigurationError
 
-LOGGER = logging.getLogger("tfnes")
-
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 _PLAIN = (bool, int, float, str)
-_BINDING = re.compile(r"^([\w./]+)\s*=", re.MULTILINE)
 
 
 def config_roots() -> list[pathlib.Path]:
@@ -271,29 +268,6 @@ def _plain(value: Any) -> str:
     if value is None or isinstance(value, _PLAIN):
         return repr(value)
     return type(value).__name__
-
-
-def unused_bindings() -> list[str]:
-    """Returns the bindings and macros that nothing has used up to now.
-
-    A binding of scope `a` also holds in the scopes `a/b`, and one without scope in all.
-    """
-    used = set()
-    for name in _BINDING.findall(gin.operative_config_str()):
-        *scopes, last = name.split("/")
-        used.update("/".join([*scopes[:i], last]) for i in range(len(scopes) + 1))
-    return [name for name in _BINDING.findall(gin.config_str()) if name not in used]
-
-
-def warn_of_unused_bindings() -> None:
-    """Logs a warning that names every binding which nothing has used."""
-    names = unused_bindings()
-    if names:
-        LOGGER.warning(
-            "these gin bindings had no effect, because nothing used them: %s. "
-            "Check the names of their scopes and macros.",
-            ", ".join(names),
-        )
 
 
 def _explain(error: Exception, bindings: Sequence[str]) -> str:

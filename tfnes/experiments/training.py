@@ -87,6 +87,7 @@ def train(
     from tfnes.experiments.results import RunResult
     from tfnes.experiments.run_directory import RunDirectory
     from tfnes.experiments.smoke import SmokeProvider
+    from tfnes.experiments.unused_bindings import warn_of_unused_bindings
     from tfnes.experiments.workers import Workers
     from tfnes.files import write_text
 
@@ -141,6 +142,6 @@ def train(
         if workers.is_chief:
             directory.remove_leftovers()
             environment.record(directory, dataset)
-            configuration.warn_of_unused_bindings()
+            warn_of_unused_bindings()
             write_text(directory.operative_config, gin.operative_config_str())
         return experiment.run()
