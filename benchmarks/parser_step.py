@@ -66,7 +66,7 @@ def main():
     parser.add_argument("--batch_size", type=int, default=128)
     parser.add_argument("--population_size", type=int, default=8)
     parser.add_argument("--repetitions", type=int, default=7)
-    parser.add_argument("--supervised_batch_size", type=int, default=16)
+    parser.add_argument("--supervised_batch_size", type=int, default=3)
     for name in ("projective", "supervised"):
         parser.add_argument(
             f"--{name}", action=argparse.BooleanOptionalAction, default=True
@@ -99,7 +99,7 @@ def main():
         f"{'first, s':>10}"
     )
     if flags.supervised:
-        model.compile(keras.optimizers.Adam(1e-3), Supervised())
+        model.compile(keras.optimizers.Adam(1e-3), Supervised(weights="lengths"))
         model.fit(  # traces once for all epochs
             data.get_dataset("source_train", batch_size=flags.supervised_batch_size),
             verbose=0,

@@ -75,7 +75,7 @@ def kill_at_random(output_dir, *arguments, kills, seconds, seed):
 
 def test_kills_at_random_moments(undisturbed, tmp_path, thorough):
     run = tmp_path / "run"
-    kills = 20 if thorough else 2
+    kills = 20 if thorough else 1
     kill_at_random(run, f"--gin_file={TOY}", kills=kills, seconds=9, seed=kills)
     assert_same_run(run, undisturbed)
     assert not leftovers(run)

@@ -35,7 +35,7 @@ def conllu(words, *, end="\n"):
 
 SENTENCES = {
     "one word": ["cat"],
-    "500 words": [string.ascii_lowercase[i % 26] for i in range(500)],
+    "many words": [string.ascii_lowercase[i % 26] for i in range(100)],
     "words with blanks": ["New York", "is", "10 000", "miles", "\u00a0", "away"],
     "every script": SCRIPTS.split(),
     "names of the specials": ["<unk>", "<root>", "<init>", "<pad>", "_", "-LRB-"],
@@ -44,8 +44,14 @@ SENTENCES = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def more_words(thorough):
+    if thorough:
+        SENTENCES["many words"] *= 5
+
+
 @pytest.fixture(scope="module")
-def parser():
+def parser(more_words):
     """A parser that has learned from all of these sentences."""
     with tfnes.solvers.use_jit_compile(False):
         text = "".join(conllu(words) for words in SENTENCES.values())
