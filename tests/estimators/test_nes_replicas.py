@@ -59,6 +59,8 @@ def test_two_and_four_devices_give_the_bits_of_one(on_devices):
     assert four == one
 
 
+@pytest.mark.reliability
+@pytest.mark.thorough
 def test_other_forms_do_not_depend_on_the_devices():
     forms = result_of(start("forms"))
     assert len(forms) == 4

@@ -76,18 +76,14 @@ def run_on_two_workers(output_dir, *, stops=("", "")):
 
 def test_stopped_workers_start_again_and_give_the_same_bits(tmp_path, train_toy):
     run = tmp_path / "run"
-    # One worker dies: the other one ends, and says why and what to do.
-    (chief, _, _), (status, out, err) = run_on_two_workers(run, stops=("SIGKILL@8", ""))
+    # One worker dies: the other one ends, and says why and what to do. (That either may
+    # die is among the thorough tests of kills.)
+    (chief, _, _), (status, _, err) = run_on_two_workers(run, stops=("SIGKILL@25", ""))
     assert chief == -signal.SIGKILL
     assert status == WorkerLostError.exit_code
     assert "Error: Worker 0 (127.0.0.1:" in err
     assert "start all workers again with the same commands" in err
     assert "Traceback" not in err
-    (status, _, err), (other, _, _) = run_on_two_workers(run, stops=("", "SIGKILL@25"))
-    assert other == -signal.SIGKILL
-    assert status == WorkerLostError.exit_code
-    assert "Resuming: phase first, 0 of 2 epochs done, 6 updates of the next" in err
-    assert "Error: Worker 1 (127.0.0.1:" in err
     # A signal to all of them: all save and end, and the chief says how to go on.
     results = run_on_two_workers(run, stops=("SIGTERM@33", "SIGTERM@33"))
     for status, _, err in results:
