@@ -19,7 +19,13 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfnes.solvers import tree_batching
-from tfnes.solvers.tables import first_argmax, read, write, write_block
+from tfnes.solvers.tables import (
+    first_argmax,
+    read,
+    sweep_widths,
+    write,
+    write_block,
+)
 from tfnes.typing import Tensor
 
 _CHUNK, _LONG_CHUNK = 128, 64
@@ -154,30 +160,11 @@ def _fill(scores: Tensor, *, jit: bool) -> Chart:
         left_arc_by_end=by_end,
         splits=tf.zeros([nodes, 3 * nodes, batch], tf.int32),
     )
-    table = tf.TensorShape([None, None, None])
-    for block in range(blocks):
-        first = (nodes - 1) * block // blocks + 1
-        last = (nodes - 1) * (block + 1) // blocks
 
-        def body(width: Tensor, chart: Chart, block: int = block) -> Any:
-            # Sizes are formed here from shapes: XLA must see them as constants.
-            nodes = tf.shape(chart.right)[0]
-            starts = nodes - 1 - (nodes - 1) * block // blocks
-            splits = (nodes - 1) * (block + 1) // blocks
-            if not jit:
-                starts, splits = nodes - width, width
-            return width + 1, _fill_width(
-                chart, width, starts, splits, from_left, from_right, jit=jit
-            )
+    def fill(chart: Chart, width: Tensor, starts: Tensor, splits: Tensor) -> Chart:
+        return _fill_width(chart, width, starts, splits, from_left, from_right, jit=jit)
 
-        _, chart = tf.while_loop(
-            lambda width, _, last=last: width <= last,
-            body,
-            (first, chart),
-            shape_invariants=(tf.TensorShape([]), Chart(*[table] * 7)),
-            parallel_iterations=1,
-        )
-    return chart
+    return sweep_widths(fill, chart, blocks=blocks, jit=jit)
 
 
 def _fill_width(

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfnes.solvers.eisner import skew
-from tfnes.solvers.tables import read, write_block
+from tfnes.solvers.tables import read, sweep_widths, write_block
 from tfnes.typing import Tensor
 
 _BLOCKS = 4
@@ -223,41 +223,20 @@ def descend(right: Tensor, left: Tensor, share: Share, *, jit: bool) -> Spans:
     return _sweep(visit, start, upwards=False, jit=jit)
 
 
+def _sweep(visit: Any, spans: Spans, *, upwards: bool, jit: bool) -> Spans:
+    """Calls `visit(window, spans)` for all widths."""
+
+    def visit_width(spans: Spans, width: Tensor, starts: Tensor, splits: Tensor):
+        row = tf.shape(spans.right)[0] - 1 - width
+        return visit(Window(width, row, starts, splits, jit), spans)
+
+    blocks = _BLOCKS if jit else 1
+    return sweep_widths(visit_width, spans, blocks=blocks, upwards=upwards, jit=jit)
+
+
 def arcs_of(spans: Spans) -> Tensor:
     """Returns `[N, N, B]`, `[head, modifier, batch]`, of the incomplete spans."""
     return _unskew(spans.right_arc) + tf.transpose(_unskew(spans.left_arc), [1, 0, 2])
-
-
-def _sweep(visit: Any, spans: Spans, *, upwards: bool, jit: bool) -> Spans:
-    """Visits all widths. Under XLA in blocks, each a loop with slices of one size."""
-    nodes = tf.shape(spans.right)[0]
-    blocks = _BLOCKS if jit else 1
-    table = tf.TensorShape([None, None, None])
-    for block in range(blocks) if upwards else reversed(range(blocks)):
-        first = (nodes - 1) * block // blocks + 1
-        last = (nodes - 1) * (block + 1) // blocks
-
-        def body(width: Tensor, spans: Spans, block: int = block) -> Any:
-            # Sizes are formed here from shapes: XLA must see them as constants.
-            nodes = tf.shape(spans.right)[0]
-            starts = nodes - 1 - (nodes - 1) * block // blocks
-            splits = (nodes - 1) * (block + 1) // blocks
-            if not jit:
-                starts, splits = nodes - width, width
-            window = Window(width, nodes - 1 - width, starts, splits, jit)
-            return width + (1 if upwards else -1), visit(window, spans)
-
-        def more(width: Tensor, _: Spans, first: Any = first, last: Any = last):
-            return (width >= first) & (width <= last)
-
-        _, spans = tf.while_loop(
-            more,
-            body,
-            (first if upwards else last, spans),
-            shape_invariants=(tf.TensorShape([]), Spans(*[table] * 8)),
-            parallel_iterations=1,
-        )
-    return spans
 
 
 def _add_block(

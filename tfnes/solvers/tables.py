@@ -7,6 +7,7 @@ operations do that for whole rows only, so a block is written with the rest of i
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -55,6 +56,56 @@ def write_block(
     wide = tf.pad(value, pad, constant_values=outside)
     window = tf.slice(wide, [columns - column, 0], [columns, tf.shape(value)[1]])
     return write(table, window, row)
+
+
+def sweep_widths(
+    visit: Callable[..., Any],
+    tables: Any,
+    *,
+    blocks: int,
+    upwards: bool = True,
+    jit: bool,
+) -> Any:
+    """Visits all widths 1 ... N - 1 of the spans of N nodes; returns the tables.
+
+    In blocks of widths, each a loop whose slices have one size: under XLA sizes are
+    fixed, so those of the block's widest span and of its most spans.
+
+    Args:
+      visit: `visit(tables, width, starts, splits)` returns the tables with the spans of
+        one width; `starts` positions and `splits` splits are at least as many as there
+        are, and without XLA exactly as many.
+      tables: a named tuple of tables `[R, C, B]`; the first has N rows.
+      blocks: how many blocks.
+      upwards: whether the narrowest spans come first, or the widest.
+      jit: whether this is for XLA.
+    """
+    nodes = tf.shape(tables[0])[0]
+    shapes = type(tables)(*[tf.TensorShape([None, None, None])] * len(tables))
+    for block in range(blocks) if upwards else reversed(range(blocks)):
+        first = (nodes - 1) * block // blocks + 1
+        last = (nodes - 1) * (block + 1) // blocks
+
+        def body(width: Tensor, tables: Any, block: int = block) -> Any:
+            # Sizes are formed here from shapes: XLA must see them as constants.
+            nodes = tf.shape(tables[0])[0]
+            starts = nodes - 1 - (nodes - 1) * block // blocks
+            splits = (nodes - 1) * (block + 1) // blocks
+            if not jit:
+                starts, splits = nodes - width, width
+            return width + (1 if upwards else -1), visit(tables, width, starts, splits)
+
+        def more(width: Tensor, _: Any, first: Any = first, last: Any = last) -> Any:
+            return width <= last if upwards else width >= first
+
+        _, tables = tf.while_loop(
+            more,
+            body,
+            (first if upwards else last, tables),
+            shape_invariants=(tf.TensorShape([]), shapes),
+            parallel_iterations=1,
+        )
+    return tables
 
 
 def first_argmax(values: Tensor) -> tuple[Tensor, Tensor]:
