@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tfnes import __version__, errors, random
 from tfnes.export.lowering import Argument, Lowered, lower
+from tfnes.files import write_atomically, write_bytes, write_text
 from tfnes.models.trainable import TrainableModel
 from tfnes.solvers import batching
 
@@ -71,6 +72,7 @@ def export_step(
       ConfigurationError: if the model is not compiled, belongs to a distribution
         strategy, calls Python on the host (as `BlackBox` structures do), or does
         anything else that XLA cannot compile.
+      StorageError: if a file cannot be written.
 
     Example:
 
@@ -126,15 +128,13 @@ def export_step(
     }
     manifest = _manifest(model, lowered)
     directory = pathlib.Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
     for name, computation in lowered.items():
-        (directory / f"{name}.hlo").write_bytes(computation.module)
+        write_bytes(directory / f"{name}.hlo", computation.module)
     values: dict[str, Any] = {
         a.name: a.value for c in lowered.values() for a in c.inputs
     }
-    np.savez(directory / "inputs.npz", **values)
-    text = json.dumps(manifest, indent=1)
-    (directory / "manifest.json").write_text(text + "\n", encoding="utf-8")
+    write_atomically(directory / "inputs.npz", lambda name: np.savez(name, **values))
+    write_text(directory / "manifest.json", json.dumps(manifest, indent=1) + "\n")
     return manifest
 
 
