@@ -80,7 +80,6 @@ def test_no_include_is_deeper_than_two_levels():
         assert depth(path) <= 3, path
 
 
-@pytest.mark.usefixtures("without_xla")  # the main job's test has it
 @pytest.mark.parametrize("name", TOP)
 def test_smoke(name, capfd, tmp_path, tmp_path_factory, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -36,13 +36,15 @@ def warn_of_unused_bindings() -> None:
     Macros that have a value which the configurations of tfnes give them are no mistake:
     a data set's file offers what some estimators need and others do not.
     """
-    offered = _offered_macros()
-    names = [
-        name
-        for name in unused_bindings()
-        if name not in offered
-        or gin.query_parameter(f"{name}/gin.macro.value") not in offered[name]
-    ]
+    names = unused_bindings()
+    if names:
+        offered = _offered_macros()
+        names = [
+            name
+            for name in names
+            if name not in offered
+            or gin.query_parameter(f"{name}/gin.macro.value") not in offered[name]
+        ]
     if names:
         LOGGER.warning(
             "these gin bindings had no effect, because nothing used them: %s. "
