@@ -7,7 +7,7 @@ import dataclasses
 from tfnes.experiments.reproduce import figure4, images
 from tfnes.experiments.reproduce.curves import Curve, Panel, draw_panels
 from tfnes.experiments.reproduce.report import Mean, Report, Table
-from tfnes.experiments.reproduce.study import Study
+from tfnes.experiments.reproduce.study import Study, scale_of
 
 DATA = "fashion_mnist"
 SIGMAS = (0.01, 0.1, 0.5)
@@ -51,7 +51,7 @@ class Figure3(Study):
 
     def __init__(self, settings):
         super().__init__(settings)
-        self.scale = images.scale_of(settings)
+        self.scale = scale_of(images.SCALES, settings)
         every = 1 if settings.scale == "paper" else 3
         self.left = [gap_method(sigma, every=every) for sigma in SIGMAS]
         self.right = [*map(bounded_method, BOUNDS), UNBOUNDED]

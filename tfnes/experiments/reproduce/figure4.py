@@ -5,7 +5,7 @@ from __future__ import annotations
 from tfnes.experiments.reproduce import images
 from tfnes.experiments.reproduce.curves import Panel, draw_panels
 from tfnes.experiments.reproduce.report import Report, Table
-from tfnes.experiments.reproduce.study import Study
+from tfnes.experiments.reproduce.study import Study, scale_of
 
 METHODS = (
     images.UNBIASED,
@@ -38,7 +38,7 @@ class Figure4(Study):
 
     def __init__(self, settings):
         super().__init__(settings)
-        self.scale = images.scale_of(settings)
+        self.scale = scale_of(images.SCALES, settings)
         self.cells = {
             (data, method.key): images.search(method, data, self.scale)
             for data in images.DATASETS

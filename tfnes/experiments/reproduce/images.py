@@ -182,16 +182,6 @@ def search(
     )
 
 
-def scale_of(settings: Settings) -> Scale:
-    """Returns the sizes that the flags ask for; a smoke run has one seed, one rate."""
-    scale = SCALES[settings.scale]
-    if settings.smoke:
-        return dataclasses.replace(
-            scale, seeds=scale.seeds[:1], learning_rates=scale.learning_rates[:1]
-        )
-    return scale
-
-
 def trivial_run(images: str, *, scale: Scale, settings: Settings) -> FunctionRun:
     """Returns the run that scores what needs no network."""
     used = "all" if scale.num_train is None else scale.num_train

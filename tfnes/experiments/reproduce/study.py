@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 import shlex
 import sys
 from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from tfnes.experiments.reproduce.report import Report, write_report
 from tfnes.experiments.reproduce.runner import Runner
 from tfnes.experiments.reproduce.runs import Result, Run, Settings
+
+T = TypeVar("T")
 
 Results = Mapping[str, Result | None]
 """Results by the name of the run; None where a run failed or was left out."""
@@ -53,6 +57,25 @@ class Study(abc.ABC):
     @abc.abstractmethod
     def report(self, results: Results) -> Report:
         """Returns the tables and figures of what there is."""
+
+
+def scale_of(scales: Mapping[str, T], settings: Settings, **smoke: Any) -> T:
+    """Returns the sizes that the flags ask for; a smoke run has one seed, one rate.
+
+    Args:
+      scales: data classes with `seeds` and `learning_rates`, by `--scale`.
+      settings: of the program.
+      **smoke: what else is different in a smoke run.
+    """
+    scale: Any = scales[settings.scale]
+    if not settings.smoke:
+        return scale
+    return dataclasses.replace(
+        scale,
+        seeds=scale.seeds[:1],
+        learning_rates=scale.learning_rates[:1],
+        **smoke,
+    )
 
 
 def reproduce(study: Study) -> int:

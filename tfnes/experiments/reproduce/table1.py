@@ -7,7 +7,7 @@ import dataclasses
 from tfnes.experiments.reproduce.report import Mean, Report, Table
 from tfnes.experiments.reproduce.runs import FunctionRun, TrainingRun
 from tfnes.experiments.reproduce.search import Results, Search
-from tfnes.experiments.reproduce.study import Study
+from tfnes.experiments.reproduce.study import Study, scale_of
 
 FOLDER = "gin_configs/papers/berliner2022"
 SPACES = {"tree": "spanning tree", "edges": "n − 1 individual edges"}
@@ -163,11 +163,7 @@ class Table1(Study):
 
     def __init__(self, settings):
         super().__init__(settings)
-        self.scale = SCALES[settings.scale]
-        if settings.smoke:
-            self.scale = dataclasses.replace(
-                self.scale, seeds=(0,), epochs=1, seconds=None
-            )
+        self.scale = scale_of(SCALES, settings, epochs=1, seconds=None)
 
     def more_runs(self, results):
         runs = []
@@ -244,10 +240,9 @@ class Table1(Study):
 
     def _options(self, method: Method) -> list[tuple[float, float | None]]:
         values = method.values(self.settings.scale)
-        rates = self.scale.learning_rates
         if self.settings.smoke:
-            values, rates = values[:1], rates[:1]
-        return [(rate, value) for value in values for rate in rates]
+            values = values[:1]
+        return [(rate, value) for value in values for rate in self.scale.learning_rates]
 
     def _search(self, space, method: Method, results: Results) -> Search | None:
         """Returns the runs of a row; None before the time of its updates is known."""

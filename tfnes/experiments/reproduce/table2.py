@@ -7,7 +7,7 @@ import dataclasses
 from tfnes.experiments.reproduce.report import Mean, Report, Table
 from tfnes.experiments.reproduce.runs import FunctionRun, Result, TrainingRun
 from tfnes.experiments.reproduce.search import Results, Search
-from tfnes.experiments.reproduce.study import Study
+from tfnes.experiments.reproduce.study import Study, scale_of
 
 FOLDER = "gin_configs/papers/berliner2022"
 SETUPS = {
@@ -110,11 +110,7 @@ class Table2(Study):
 
     def __init__(self, settings):
         super().__init__(settings)
-        self.scale = SCALES[settings.scale]
-        if settings.smoke:
-            self.scale = dataclasses.replace(
-                self.scale, seeds=(0,), learning_rates=self.scale.learning_rates[:1]
-            )
+        self.scale = scale_of(SCALES, settings)
 
     def more_runs(self, results):
         runs = []

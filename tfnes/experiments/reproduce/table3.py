@@ -7,7 +7,7 @@ import dataclasses
 from tfnes.experiments.reproduce import images
 from tfnes.experiments.reproduce.report import Mean, Report, Table
 from tfnes.experiments.reproduce.search import Search
-from tfnes.experiments.reproduce.study import Results, Study
+from tfnes.experiments.reproduce.study import Results, Study, scale_of
 
 DATA = "fashion_mnist"
 PAPER = {
@@ -47,7 +47,7 @@ class Table3(Study):
 
     def __init__(self, settings):
         super().__init__(settings)
-        self.scale = images.scale_of(settings)
+        self.scale = scale_of(images.SCALES, settings)
         self.widths = list(PAPER)
         if settings.scale == "cpu":
             self.widths = [16, 32, 64, 128]
