@@ -28,6 +28,7 @@ os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
 import keras
 import numpy as np
+import setups
 import tensorflow as tf
 
 import tfnes
@@ -52,8 +53,7 @@ def parse():
 
 
 def make_model(expression, learning_rate, *, seed, hidden_units):
-    names = {name: getattr(tfnes.estimators, name) for name in tfnes.estimators.__all__}
-    estimator = eval(expression, {**names, "keras": keras})
+    estimator = setups.estimator_of(expression)
     keras.utils.set_random_seed(seed)
     model = tfnes.models.MLP(seed=seed, hidden_units=hidden_units)
     model.compile(keras.optimizers.Adam(learning_rate), estimator)

@@ -26,10 +26,11 @@ os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
 import keras
 import numpy as np
+import setups
 import tensorflow as tf
 
 import tfnes
-from tfnes.datasets import DemoTreebank, TreebankAdaptation
+from tfnes.datasets import DemoTreebank
 from tfnes.estimators import Supervised
 from tfnes.metrics import UAS
 
@@ -55,25 +56,14 @@ def parse():
 def make_model(flags):
     """Returns the data and a pretrained parser."""
     keras.utils.set_random_seed(flags.seed)
-    structure = tfnes.structures.DependencyTree(projective=True)
     if flags.data_dir is None:
         data = DemoTreebank(seed=0)
+        structure = tfnes.structures.DependencyTree(projective=True)
         model = tfnes.models.Parser(structure, seed=flags.seed)
         size, rate = 8, 2e-3
     else:
-        data = TreebankAdaptation(
-            source=flags.source,
-            target=flags.target,
-            data_dir=flags.data_dir,
-            vectors=flags.vectors,
-            vocabulary="source",
-            signatures=True,
-            missing_train="dev",
-            max_source_length=flags.max_length,
-            max_target_length=flags.max_length,
-        )
-        model = tfnes.models.Parser(
-            structure, word_dropout=1.0, dropout=0.3, seed=flags.seed
+        data, model = setups.treebank_parser(
+            flags, max_length=flags.max_length, seed=flags.seed
         )
         size, rate = 4, 4e-3
     model.adapt(data)
@@ -152,12 +142,11 @@ def main():
     flags = parse()
     data, model = make_model(flags)
     weights = model.get_weights()
-    names = {name: getattr(tfnes.estimators, name) for name in tfnes.estimators.__all__}
     for expression in flags.estimators:
         for rate in flags.learning_rates:
             model.set_weights(weights)
             optimizer = keras.optimizers.Adam(rate, epsilon=1e-8)
-            model.compile(optimizer, eval(expression, names))
+            model.compile(optimizer, setups.estimator_of(expression))
             optimizer.build(model.optimized_variables)
             print(f"{expression}, rate {rate:g}, seed {flags.seed}")
             for updates, seconds, loss, uas in adapt(data, model, flags):

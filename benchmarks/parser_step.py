@@ -22,14 +22,12 @@ os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")
 
 import keras
 import numpy as np
+import setups
 import tensorflow as tf
 
 from tfnes import random
-from tfnes.datasets import TreebankAdaptation
 from tfnes.estimators import NES
 from tfnes.estimators.supervised import Supervised
-from tfnes.models import Parser
-from tfnes.structures import DependencyTree
 
 
 def longest_batch(data, batch_size):
@@ -73,20 +71,8 @@ def main():
         )
     flags = parser.parse_args()
     keras.utils.set_random_seed(0)
-    data = TreebankAdaptation(
-        source=flags.source,
-        target=flags.target,
-        data_dir=flags.data_dir,
-        vectors=flags.vectors,
-        vocabulary="source",
-        signatures=True,
-        missing_train="dev",
-        max_source_length=None,
-        max_target_length=None,
-    )
-    # As in gin_configs/base/treebank_adaptation.gin.
-    model = Parser(
-        DependencyTree(projective=flags.projective), word_dropout=1.0, dropout=0.3
+    data, model = setups.treebank_parser(
+        flags, max_length=None, projective=flags.projective
     )
     model.adapt(data)
     batch = longest_batch(data, flags.batch_size)
