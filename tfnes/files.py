@@ -84,11 +84,12 @@ def storage_errors(
       path: what is being written.
       also: errors, beside `OSError`, that mean the same here.
     """
+    kinds: tuple[type[Exception], ...] = (OSError, *also)
     try:
         yield
     except StorageError:
         raise
-    except (OSError, *also) as error:
+    except kinds as error:
         cause = getattr(error, "strerror", None) or str(error).strip().split("\n")[0]
         raise StorageError(
             f"{path} cannot be written: {cause}. What was there before is as it was. "
