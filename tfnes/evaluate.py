@@ -51,14 +51,13 @@ def evaluate(
     sentences = {path: read_conllu(path) for path in files}
     saved = SavedRun(run)
     results = {}
-    dataset = None
     if splits or not files:
         dataset = saved.load_dataset(data_dir=data_dir)
         splits = splits or saved.resolve("evaluate") or ("validation", "test")
         for split in splits:
             dataset.check_split(split)
     model = saved.load_model()
-    for split in splits if dataset is not None else ():
+    for split in splits:
         data = dataset.get_dataset(split, batch_size=batch_size)
         if "heads" not in data.element_spec and hasattr(dataset, "sentences"):
             raise DataError(

@@ -77,7 +77,7 @@ def draw(
     ):
         figure = plotting.draw_dependency_tree(
             sentence.forms,
-            sentence.heads,
+            sentence.heads or (),
             relations=sentence.relations,
             gold_heads=other.heads,
             gold_relations=other.relations,

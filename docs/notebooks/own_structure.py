@@ -127,9 +127,9 @@ def report(name):
     print(f"{name}: {share:.1%} of the true paths' cells, {loss:.2f} nats a map")
 
 
-model.fit(train, epochs=1, shuffle=False, verbose=0)
+model.fit(train, epochs=1, verbose=0)
 report("after one epoch")
-model.fit(train, epochs=EPOCHS, shuffle=False, verbose=0)
+model.fit(train, epochs=EPOCHS, verbose=0)
 report("at the end")
 
 # %% [markdown]

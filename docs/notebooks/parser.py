@@ -70,7 +70,7 @@ metrics = [tfnes.metrics.UAS(), tfnes.metrics.LAS()]
 model.compile(keras.optimizers.Adam(4e-3), tfnes.estimators.Supervised(), metrics)
 source = data.get_dataset("source_train", batch_size=8, shuffle=True)
 test = data.get_dataset("target_test", batch_size=64)
-model.fit(source, epochs=EPOCHS, shuffle=False, verbose=0)
+model.fit(source, epochs=EPOCHS, verbose=0)
 
 
 def report(name):
@@ -96,7 +96,7 @@ model.compile(
     metrics,
 )
 text = data.get_dataset("target_train", batch_size=100)
-model.fit(text, epochs=2, shuffle=False, verbose=0)
+model.fit(text, epochs=2, verbose=0)
 report("after NES")
 
 # %% [markdown]

@@ -57,7 +57,7 @@ def train(estimator, learning_rate):
     keras.utils.set_random_seed(0)
     model = tfnes.models.MLP(hidden_units=50, input_size=64)
     model.compile(keras.optimizers.Adam(learning_rate), estimator)
-    model.fit(batches(), epochs=EPOCHS, shuffle=False, verbose=0)
+    model.fit(batches(), epochs=EPOCHS, verbose=0)
     loss = model.evaluate(batches(), return_dict=True, verbose=0)["expected_neg_elbo"]
     print(f"{type(estimator).__name__}, {learning_rate}: {loss:.2f} nats")
     return model

@@ -66,12 +66,10 @@ def run(strategy, estimator=population):
             estimator(),
         )
     if estimator is not population:
-        model.fit(data, epochs=1, shuffle=False, verbose=0)
+        model.fit(data, epochs=1, verbose=0)
         state = [*model.variables, *model.estimator.variables]
         return np.concatenate([v.numpy().ravel() for v in state]).tolist()
-    history = model.fit(
-        data, validation_data=test_data, epochs=1, shuffle=False, verbose=0
-    ).history
+    history = model.fit(data, validation_data=test_data, epochs=1, verbose=0).history
     values = [v.numpy().tobytes() for v in model.variables]
     values += [v.numpy().tobytes() for v in model.optimizer.variables]
     names = ("val_neg_elbo", "val_kl")

@@ -45,7 +45,7 @@ def test_rows_that_a_batch_does_not_touch_stay(optimizer):
 
     def run(ids):
         data = tf.data.Dataset.from_tensors({"ids": tf.constant(ids, tf.int32)})
-        model.fit(data.repeat(2), shuffle=False, verbose=0)
+        model.fit(data.repeat(2), verbose=0)
         slots = [v.numpy() for v in optimizer.variables if v.shape == table.shape]
         return table.numpy(), slots
 
@@ -107,7 +107,7 @@ def test_batch_statistics_advance_once_and_are_not_perturbed():
     model = tfnes.NESModel(trained, loss=loss)
     model.compile(keras.optimizers.SGD(0.01), NES(population_size=6, sigma=0.5))
     data = tf.data.Dataset.from_tensors({"x": inputs})
-    model.fit(data, shuffle=False, verbose=0)
+    model.fit(data, verbose=0)
     reference(inputs, training=True)
     for name in ("moving_mean", "moving_variance"):
         ours, theirs = (getattr(n.layers[1], name) for n in (trained, reference))
@@ -122,7 +122,7 @@ def test_frozen_variables_stay():
     model(batch)
     before = [v.numpy() for v in model.decoder.variables]
     encoder = [v.numpy() for v in model.encoder.variables]
-    model.fit(tf.data.Dataset.from_tensors(batch), shuffle=False, verbose=0)
+    model.fit(tf.data.Dataset.from_tensors(batch), verbose=0)
     for old, new in zip(before, model.decoder.variables, strict=True):
         np.testing.assert_array_equal(new, old)
     assert any(

@@ -51,7 +51,7 @@ def test_a_network_that_is_not_built_is_built_by_fit():
     model = tfnes.NESModel(network, loss=loss)
     model.compile(keras.optimizers.SGD(0.01), NES(population_size=4))
     data = tf.data.Dataset.from_tensors({"x": tf.ones([4, 3])})
-    model.fit(data, shuffle=False, verbose=0)
+    model.fit(data, verbose=0)
     assert network.built and model.optimizer.iterations == 1
 
 

@@ -13,7 +13,6 @@ from tfnes.estimators.supervised import Supervised
 from tfnes.metrics import LAS, UAS
 from tfnes.models import Parser
 from tfnes.models.parser_inputs import (
-    drop_words,
     dropout_masks,
     gold_trees,
     sentence_inputs,
@@ -290,33 +289,6 @@ def test_prediction_names_the_sentence_that_has_no_right_answer(parser, batch):
         parser.predict_batch(batch)
     parser.structure = structure
     parser.predict_batch(batch)
-
-
-def test_word_dropout_is_a_function_of_seed_and_example(data, batch):
-    size = len(data.vocabulary.words)
-    rates = np.full(size, 0.5, np.float32)
-    many = {k: tf.repeat(v[:1], 400, axis=0) for k, v in batch.items()}
-    many["index"] = tf.range(400)
-    dropped = drop_words(many, rates=rates, external_rate=0.3, seed=SEED)
-    again = drop_words(many, rates=rates, external_rate=0.3, seed=SEED)
-    np.testing.assert_array_equal(dropped["words"], again["words"])
-    part = drop_words(_rows(many, [7, 3]), rates=rates, external_rate=0.3, seed=SEED)
-    np.testing.assert_array_equal(part["words"], tf.gather(dropped["words"], [7, 3]))
-    length = int(batch["lengths"][0])
-    lost = (dropped["words"] != many["words"]).numpy()[:, :length]
-    np.testing.assert_allclose(lost.mean(), 0.5, atol=0.03)
-    known = (many["external"] > 0).numpy()[:, :length]
-    lost_external = (dropped["external"] != many["external"]).numpy()[:, :length]
-    assert not (lost_external & ~lost).any()
-    np.testing.assert_allclose(lost_external[lost & known].mean(), 0.3, atol=0.03)
-
-
-def test_dropped_words_become_their_signatures(batch):
-    batch = {**batch, "unknown": batch["words"] + 7}
-    dropped = drop_words(batch, rates=np.ones(999), external_rate=0.0, seed=SEED)
-    np.testing.assert_array_equal(dropped["words"], batch["unknown"])
-    kept = drop_words(batch, rates=np.zeros(999), external_rate=0.0, seed=SEED)
-    np.testing.assert_array_equal(kept["words"], batch["words"])
 
 
 def test_dropout_of_a_feature_is_its_absence_from_the_whole_sentence(data, batch):

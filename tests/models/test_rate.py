@@ -34,7 +34,7 @@ def test_fit_shows_it_where_an_update_makes_several():
         model = tfnes.models.MLP(hidden_units=2, input_size=3)
         model.compile(keras.optimizers.SGD(), estimator)
         data = tf.data.Dataset.from_tensors({"image": tf.ones([4, 3])})
-        return model.fit(data, epochs=2, shuffle=False, verbose=0).history
+        return model.fit(data, epochs=2, verbose=0).history
 
     found = history(tfnes.estimators.NES(population_size=4))
     assert len(found["evaluations/s"]) == 2

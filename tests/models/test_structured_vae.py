@@ -78,7 +78,7 @@ def assert_equal(first, second):
 def test_fit_evaluate_predict_save_and_go_on(tmp_path):
     model = compiled()
     history = model.fit(
-        dataset(), validation_data=dataset(), epochs=2, shuffle=False, verbose=0
+        dataset(), validation_data=dataset(), epochs=2, verbose=0
     ).history
     assert set(history) == {
         "neg_elbo",
@@ -106,7 +106,7 @@ def test_fit_evaluate_predict_save_and_go_on(tmp_path):
     assert again.estimator.get_config() == model.estimator.get_config()
     assert_equal(again, model)
     for each in (model, again):
-        each.fit(dataset(), shuffle=False, verbose=0)
+        each.fit(dataset(), verbose=0)
     assert_equal(again, model)
     again.load_weights(tmp_path / "model.keras")
     assert again.step == 6
@@ -114,7 +114,7 @@ def test_fit_evaluate_predict_save_and_go_on(tmp_path):
 
 def test_weights_load_into_a_model_that_is_not_compiled(tmp_path):
     model = compiled()
-    model.fit(dataset(), shuffle=False, verbose=0)
+    model.fit(dataset(), verbose=0)
     model.save_weights(tmp_path / "model.weights.h5")
     keras.utils.set_random_seed(1)
     other = Look(tfnes.structures.Categorical())
@@ -126,12 +126,12 @@ def test_weights_load_into_a_model_that_is_not_compiled(tmp_path):
 
 def test_checkpoint_holds_the_estimators_state(tmp_path):
     model = compiled()
-    model.fit(dataset(), shuffle=False, verbose=0)
+    model.fit(dataset(), verbose=0)
     model.estimator._empty_steps.assign(3)
     checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
     path = checkpoint.save(str(tmp_path / "state"))
     before = values(model)
-    model.fit(dataset(), shuffle=False, verbose=0)
+    model.fit(dataset(), verbose=0)
     assert model.estimator._empty_steps == 0
     checkpoint.restore(path).assert_consumed()
     assert model.estimator._empty_steps == 3
@@ -141,10 +141,10 @@ def test_checkpoint_holds_the_estimators_state(tmp_path):
 
 def test_one_run_is_like_two_halves_and_steps_per_execution_changes_nothing():
     whole, halves, joined = compiled(), compiled(), compiled(steps_per_execution=3)
-    whole.fit(dataset(), epochs=2, shuffle=False, verbose=0)
-    halves.fit(dataset(), shuffle=False, verbose=0)
-    halves.fit(dataset(), shuffle=False, verbose=0)
-    joined.fit(dataset(), epochs=2, shuffle=False, verbose=0)
+    whole.fit(dataset(), epochs=2, verbose=0)
+    halves.fit(dataset(), verbose=0)
+    halves.fit(dataset(), verbose=0)
+    joined.fit(dataset(), epochs=2, verbose=0)
     assert_equal(halves, whole)
     assert_equal(joined, whole)
 
@@ -177,10 +177,10 @@ def test_latent_noise_is_keyed_by_the_index():
 
 def test_recompiling_changes_the_estimator_and_keeps_the_model():
     model = compiled()
-    model.fit(dataset(), shuffle=False, verbose=0)
+    model.fit(dataset(), verbose=0)
     model.compile(keras.optimizers.SGD(0.1), tfnes.estimators.Exact())
     data = dataset().map(lambda b: {**b, "lengths": tf.ones_like(b["lengths"])})
-    history = model.fit(data, shuffle=False, verbose=0).history
+    history = model.fit(data, verbose=0).history
     assert set(history) == {"neg_elbo"}
     assert model.step == 6
 
@@ -194,7 +194,7 @@ def test_traces_once_for_batches_of_one_shape():
             return super().estimate(*args, **kwargs)
 
     model = compiled(Counting(population_size=4))
-    model.fit(dataset(12), epochs=3, shuffle=False, verbose=0)
+    model.fit(dataset(12), epochs=3, verbose=0)
     assert Counting.calls == 1
 
 

@@ -110,7 +110,7 @@ def make_dataset(
         features["unknown"] = encoded.unknown
     if encoded.external is not None:
         features["external"] = encoded.external
-    if encoded.heads is not None:
+    if encoded.heads is not None and encoded.relations is not None:
         features["heads"] = encoded.heads
         features["relations"] = encoded.relations
     features["punctuation"] = encoded.punctuation

@@ -143,7 +143,7 @@ def _parse_block(lines: list[str], path: str, first: int, gold: bool) -> Sentenc
         sent_id=sent_id,
         source="".join(lines),
         path=path,
-        line=begin,
+        line=begin or first,
     )
 
 

@@ -113,7 +113,7 @@ class DemoTreebank(SentenceProvider):
     def write_vectors(self, path: str | os.PathLike) -> None:
         """Writes the external vectors in fastText's text form, without the specials."""
         vocabulary = self.vocabulary
-        if vocabulary.vectors is None:
+        if vocabulary.vectors is None or vocabulary.external_words is None:
             raise ConfigurationError(
                 "There are no vectors to write, as DemoTreebank.vector_dimension is 0."
             )

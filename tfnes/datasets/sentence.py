@@ -89,7 +89,8 @@ class Sentence:
                 )
         changed = dataclasses.replace(self, **changes)
         if self.source is not None:
-            changed = dataclasses.replace(changed, source=changed._rewritten_source())
+            source = changed._rewritten(self.source)
+            changed = dataclasses.replace(changed, source=source)
         return changed
 
     def to_conllu(self) -> str:
@@ -114,9 +115,9 @@ class Sentence:
         columns = (line.split("\t", 2) for line in self.source.split("\n"))
         return tuple(c[1] for c in columns if len(c) == 3 and not c[0].isdecimal())
 
-    def _rewritten_source(self) -> str:
-        """Puts heads and relations into `source`; every other byte stays."""
-        lines = self.source.split("\n")
+    def _rewritten(self, source: str) -> str:
+        """Puts heads and relations into CoNLL-U lines; every other byte stays."""
+        lines = source.split("\n")
         word = 0
         for i, line in enumerate(lines):
             columns = line.split("\t")

@@ -230,11 +230,11 @@ class Vocabulary:
         known = {form: self._lookup(form) for form in dict.fromkeys(forms)}
         table = np.array([known[form] for form in forms], np.int32).reshape(-1, 3)
         heads = relations = None
-        if sentences and all(sentence.heads is not None for sentence in sentences):
-            heads = _flat(sentence.heads for sentence in sentences)
+        trees = [(s.heads, s.relations) for s in sentences if s.heads and s.relations]
+        if sentences and len(trees) == len(sentences):
+            heads = _flat(heads for heads, _ in trees)
             relations = _flat(
-                [self._relation(name) for name in sentence.relations]
-                for sentence in sentences
+                [self._relation(name) for name in names] for _, names in trees
             )
         return EncodedSentences(
             lengths=lengths,

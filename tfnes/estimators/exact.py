@@ -38,7 +38,7 @@ class Exact(GradientEstimator):
         >>> model = tfnes.models.MLP(hidden_units=8, input_size=4)
         >>> model.compile(keras.optimizers.Adam(1e-3), tfnes.estimators.Exact())
         >>> batch = tf.data.Dataset.from_tensors({"image": tf.ones([2, 4])})
-        >>> _ = model.fit(batch, shuffle=False, verbose=0)
+        >>> _ = model.fit(batch, verbose=0)
 
     References:
       Berliner et al. (2022), Eq. 1 and Appendix B.4.

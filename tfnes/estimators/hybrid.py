@@ -66,7 +66,7 @@ class HybridNES(GradientEstimator):
         >>> hybrid = tfnes.estimators.HybridNES(encoder=nes)
         >>> model.compile(keras.optimizers.Adam(1e-3), hybrid)
         >>> batch = tf.data.Dataset.from_tensors({"image": tf.ones([2, 4])})
-        >>> _ = model.fit(batch, shuffle=False, verbose=0)
+        >>> _ = model.fit(batch, verbose=0)
 
     References:
       Lenc et al. 2019, "Non-differentiable supervised learning with evolution

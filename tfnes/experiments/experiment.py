@@ -183,7 +183,6 @@ class Experiment:
             data,
             epochs=phase.epochs,
             initial_epoch=position.epoch,
-            shuffle=False,
             verbose=self._fit_verbosity(),
             callbacks=[
                 tfnes_callbacks.Throughput(

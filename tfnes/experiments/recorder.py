@@ -114,10 +114,11 @@ class Recorder:
 
     def write_results(self, results: Mapping[str, Any], splits: Sequence[str]) -> None:
         """Writes the predictions on some splits, and last the results."""
-        for split in splits if self._predict is not None else ():
-            sentences = self._dataset.sentences(split)
-            sentences = sentences[: self._dataset.num_examples(split)]
-            heads, relations = self._predict(sentences)
-            path = self._directory.predictions / f"{split}.conllu"
-            write_conllu(path, sentences, heads=heads, relations=relations)
+        if self._predict is not None:
+            for split in splits:
+                sentences = self._dataset.sentences(split)
+                sentences = sentences[: self._dataset.num_examples(split)]
+                heads, relations = self._predict(sentences)
+                path = self._directory.predictions / f"{split}.conllu"
+                write_conllu(path, sentences, heads=heads, relations=relations)
         self._directory.write_json(self._directory.metrics, results)

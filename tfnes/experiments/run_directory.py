@@ -28,7 +28,7 @@ from tfnes.files import LEFTOVER, remove_leftovers, storage_errors, write_text
 try:
     import fcntl
 except ImportError:  # Windows: no lock
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 
 class RunDirectory:

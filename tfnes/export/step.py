@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfnes import __version__, errors, random
+from tfnes.estimators.estimator import GradientEstimator
 from tfnes.export.lowering import Argument, Lowered, lower
 from tfnes.files import write_atomically, write_bytes, write_text
 from tfnes.models.trainable import TrainableModel
@@ -93,7 +94,7 @@ def export_step(
     """
     _check(model)
     batch = model.features(batch)
-    model._ensure_built(batch)
+    model.ensure_built(batch)
     variables = _named_variables(model)
     seed = random.make_seed(model.seed)
     batches, key = _Nest("batch", batch), _Nest("seed", seed)
@@ -150,13 +151,13 @@ def load_state(model: TrainableModel, path: str | pathlib.Path) -> None:
       ConfigurationError: if the model is not compiled, or not built.
       DataError: if the file has state that the model has not, or of another shape.
     """
-    _check(model)
+    estimator = _check(model)
     if not model.built:
         raise errors.ConfigurationError(
             f"load_state needs a model that is built. Received: {model.name}, not "
             "built. Call model.build(batch) first."
         )
-    model.estimator.build_state(model)
+    estimator.build_state(model)
     if not model.optimizer.built:
         model.optimizer.build(model.optimized_variables)
     variables = _named_variables(model)
@@ -174,13 +175,12 @@ def load_state(model: TrainableModel, path: str | pathlib.Path) -> None:
         variables[name].assign(value)
 
 
-def _check(model: TrainableModel) -> None:
-    if not isinstance(model, TrainableModel) or model.estimator is None:
+def _check(model: TrainableModel) -> GradientEstimator:
+    if not isinstance(model, TrainableModel):
         raise errors.ConfigurationError(
-            "Expected a compiled model of tfnes. Received: "
-            f"{type(model).__name__}. Call model.compile(optimizer=..., "
-            "estimator=...) first."
+            f"Expected a compiled model of tfnes. Received: {type(model).__name__}."
         )
+    estimator = model.require_estimator()
     if model.distribute_strategy is not tf.distribute.get_strategy() or (
         tf.distribute.has_strategy()
     ):
@@ -189,6 +189,7 @@ def _check(model: TrainableModel) -> None:
             f"{type(model.distribute_strategy).__name__}. Build and compile it outside "
             "of the strategy's scope."
         )
+    return estimator
 
 
 def _named_variables(model: TrainableModel) -> dict[str, keras.Variable]:
@@ -273,7 +274,7 @@ def _manifest(model: TrainableModel, lowered: dict[str, Lowered]) -> dict[str, A
         },
         "optimizer": serialize(model.optimizer),
         "estimator": serialize(model.estimator),
-        "evaluations_per_update": model.estimator.evaluations_per_step,
+        "evaluations_per_update": model.require_estimator().evaluations_per_step,
         **{
             name: {
                 "file": f"{name}.hlo",

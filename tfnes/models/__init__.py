@@ -10,7 +10,7 @@
 * `structured_vae`: the base class, the ELBO.
 * `rows`: how a model tells whose rows its layers see.
 * `dependencies`: which variables a part of a model depends on.
-* `trainable`: `fit`, `evaluate`, `predict` and saving; `progress`, `rate`,
+* `trainable`: `fit`, `evaluate`, `predict` and saving; `building`, `progress`, `rate`,
   `update` and `replication`: its parts.
 """
 

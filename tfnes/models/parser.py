@@ -22,10 +22,9 @@ from tfnes.models.parser_inputs import (
     GroupParts,
     SentenceInputs,
     drop_rates,
-    drop_words,
-    dropout_masks,
     gold_trees,
     sentence_inputs,
+    training_inputs,
     universal_relations,
     used_words,
 )
@@ -151,7 +150,8 @@ class Parser(StructuredVAE):
         if vocabulary.vectors is not None:
             self.vector_size = int(vocabulary.vectors.shape[1])
         self.has_vectors = vocabulary.external_words is not None
-        if self.has_vectors and self.vector_size is None:
+        vector_size = self.vector_size if self.has_vectors else 0
+        if vector_size is None:
             raise ConfigurationError(
                 "The vocabulary has external words but no vectors. Give it vectors, or "
                 "say how long they are by Parser.vector_size."
@@ -160,7 +160,7 @@ class Parser(StructuredVAE):
             num_words=len(vocabulary.words),
             num_relations=len(vocabulary.relations),
             embedding_size=self.embedding_size,
-            vector_size=self.vector_size if self.has_vectors else 0,
+            vector_size=vector_size,
             hidden_size=self.hidden_size,
             num_layers=self.num_layers,
             scorer_size=self.scorer_size,
@@ -273,14 +273,7 @@ class Parser(StructuredVAE):
     def share_noise(self, batch, terms, *, shared):
         return shared  # `shared_terms` drew it already, without the padding
 
-    def elbo(
-        self,
-        batch: Batch,
-        *,
-        seed: Seed | None = None,
-        shared: dict[str, Any] | None = None,
-        training: bool = False,
-    ) -> ELBOTerms:
+    def elbo(self, batch, *, seed=None, shared=None, training=False) -> ELBOTerms:
         """As the base class; scores, trees and features group by group of rows."""
         if shared is None:
             shared = self._terms_of_one(batch, seed=seed)
@@ -346,16 +339,13 @@ class Parser(StructuredVAE):
           batch: with `heads` and `relations`.
           seed: `[2]` int32 key of the word dropout (encoder only).
         """
-        seed = random.fold_in(seed, int(random.Stream.DROPOUT))
-        dropped = drop_words(
+        inputs, masks = training_inputs(
             batch,
-            rates=self._drop_rates,
+            word_rates=self._drop_rates,
             external_rate=self.external_dropout,
-            seed=seed,
-        )
-        inputs = sentence_inputs(dropped)
-        masks = dropout_masks(
-            batch, rate=self.dropout, sizes=self.encoder.feature_sizes, seed=seed
+            rate=self.dropout,
+            sizes=self.encoder.feature_sizes,
+            seed=random.fold_in(seed, int(random.Stream.DROPOUT)),
         )
         nodes = self.nodes(inputs, masks)
         scores = self.encoder.scores(inputs, nodes, lengths=batch["lengths"])

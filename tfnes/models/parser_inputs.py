@@ -170,6 +170,32 @@ def drop_rates(counts: Sequence[int], a: float) -> np.ndarray:
     return np.divide(a, a + np.asarray(counts), where=a > 0, out=np.zeros(len(counts)))
 
 
+def training_inputs(
+    batch: Batch,
+    *,
+    word_rates: np.ndarray,
+    external_rate: float,
+    rate: float,
+    sizes: Sequence[int],
+    seed: Seed,
+) -> tuple[SentenceInputs, list[Tensor] | None]:
+    """Returns inputs with words left out, and masks of features, of one update.
+
+    Args:
+      batch: of sentences.
+      word_rates: see `drop_words`.
+      external_rate: see `drop_words`.
+      rate: see `dropout_masks`.
+      sizes: see `dropout_masks`.
+      seed: `[2]` int32.
+    """
+    dropped = drop_words(
+        batch, rates=word_rates, external_rate=external_rate, seed=seed
+    )
+    masks = dropout_masks(batch, rate=rate, sizes=sizes, seed=seed)
+    return sentence_inputs(dropped), masks
+
+
 def drop_words(
     batch: Batch, *, rates: np.ndarray, external_rate: float, seed: Seed
 ) -> dict[str, Tensor]:

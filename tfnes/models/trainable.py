@@ -1,4 +1,4 @@
-"""Keras models that learn by a gradient estimator: building, steps, saving."""
+"""Keras models that learn by a gradient estimator: steps and saving."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import keras
 import tensorflow as tf
 
 from tfnes import random
+from tfnes.errors import ConfigurationError
 from tfnes.models import replication
-from tfnes.models.progress import Progress
+from tfnes.models.building import TracedModel
 from tfnes.models.rate import EvaluationRate
 from tfnes.models.update import apply_update, check_learning_rate
 from tfnes.typing import Batch, GradientEstimate, Seed, Tensor
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from tfnes.estimators.estimator import GradientEstimator
 
 
-class TrainableModel(keras.Model):
+class TrainableModel(TracedModel):
     """A model with `fit`, `evaluate` and `predict` for every gradient estimator.
 
     A subclass says what is evaluated (`test_losses`), what is predicted
@@ -49,7 +50,6 @@ class TrainableModel(keras.Model):
             trainable=False,
             aggregation="only_first_replica",
         )
-        self._progress = Progress()
         self._rate: EvaluationRate | None = None
 
     # What a subclass gives -----------------------------------------------------------
@@ -77,99 +77,32 @@ class TrainableModel(keras.Model):
         del training
         return self.predict_batch(batch)
 
+    def ensure_built(self, batch: Batch) -> None:
+        super().ensure_built(batch)
+        with tf.init_scope():
+            if self.estimator is not None:
+                self.estimator.build_state(self)
+            if self.optimizer is not None and not self.optimizer.built:
+                self.optimizer.build(self.optimized_variables)
+
     @property
     def optimized_variables(self) -> list[keras.Variable]:
         """What the optimizer knows: trainable variables, and the estimator's."""
         own = [] if self.estimator is None else self.estimator.trainable_variables
         return [*self.trainable_variables, *own]
 
-    # Building ------------------------------------------------------------------------
+    def require_estimator(self) -> GradientEstimator:
+        """Returns the estimator.
 
-    def __call__(self, batch: Batch, *args, **kwargs):
-        if not self.built:
-            self.build(batch)
-        self._progress.see(batch)
-        return super().__call__(batch, *args, **kwargs)
-
-    def build(self, batch: Batch) -> None:
-        """Creates all variables, by tracing a batch.
-
-        Args:
-          batch: named tensors, or anything with `shape` and `dtype`; the first axis
-            counts for nothing.
+        Raises:
+          ConfigurationError: if the model is not compiled.
         """
-        self._progress.see(batch)
-        if self.built:
-            return
-        spec = tf.nest.map_structure(
-            lambda value: tf.TensorSpec([None, *tuple(value.shape)[1:]], value.dtype),
-            batch,
-        )
-        # The scope puts off the initial values until after the trace, where the
-        # distribution strategy places them.
-        with tf.init_scope(), keras.StatelessScope():
-            tf.function(self.trace, autograph=False).get_concrete_function(spec)
-
-    @property
-    def batch_spec(self) -> dict[str, tf.TensorSpec] | None:
-        """Shapes and dtypes of a batch; None before the model has seen one."""
-        spec = self._progress.spec
-        if spec is None:
-            return None
-        return {
-            key: tf.TensorSpec(shape, dtype) for key, (shape, dtype) in spec.items()
-        }
-
-    @property
-    def batch_size(self) -> int | None:
-        """Examples of a batch of the data that `fit` was given, where known."""
-        return self._progress.batch_size
-
-    def _ensure_built(self, batch: Batch) -> None:
-        if not self.built:
-            self.build(batch)
-        self._progress.see(batch)
-        if self.estimator is not None:
-            with tf.init_scope():
-                self.estimator.build_state(self)
-        if self.optimizer is not None and not self.optimizer.built:
-            with tf.init_scope():
-                self.optimizer.build(self.optimized_variables)
-
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None) -> None:
-        """Builds before a step is traced: a trace that builds is made twice.
-
-        Under a strategy replicas cannot build at all, and Keras's own method would
-        average a batch over the workers first, which fails for a dict.
-        """
-        strategy = self.distribute_strategy
-        self._progress.see_data(getattr(iterator, "_distributed_dataset", None))
-        if self.built and (self.optimizer is None or self.optimizer.built):
-            return
-        if self._distribute_strategy is None:
-            # Read no batch: the data may be a generator. Else build in the trace.
-            data = getattr(iterator, "_distributed_dataset", None)
-            spec = getattr(data, "element_spec", data_batch)
-            if spec is not None:
-                self._ensure_built(self.features(spec))
-            return
-        if data_batch is None:
-            for _, _, batches in iterator:
-                data_batch = next(batches)
-                break
-        batch = tf.nest.map_structure(
-            lambda value: strategy.experimental_local_results(value)[0],
-            self.features(data_batch),
-        )
-        with strategy.scope():
-            self._ensure_built(batch)
-
-    def get_build_config(self) -> dict[str, Any] | None:
-        return {"batch": self._progress.spec} if self._progress.spec else None
-
-    def build_from_config(self, config: dict[str, Any]) -> None:
-        self._progress.spec = config["batch"]
-        self.build(self.batch_spec)
+        if self.estimator is None:
+            raise ConfigurationError(
+                f"{self.name} is not compiled. Call compile(optimizer, estimator), for "
+                "example compile(keras.optimizers.Adam(1e-3), tfnes.estimators.NES())."
+            )
+        return self.estimator
 
     # Keras ---------------------------------------------------------------------------
 
@@ -218,10 +151,27 @@ class TrainableModel(keras.Model):
             metrics=metrics,
         )
 
+    def fit(self, x: Any = None, *args, shuffle: bool | None = None, **kwargs):
+        """Trains, as `keras.Model.fit`.
+
+        Args:
+          x: a `tf.data.Dataset` of batches, or whatever else Keras takes.
+          *args: of `keras.Model.fit`.
+          shuffle: arrays are shuffled unless it is False; a `Dataset` is left as it is.
+          **kwargs: of `keras.Model.fit`.
+
+        Returns:
+          a `keras.callbacks.History`.
+        """
+        if shuffle is None:
+            # Keras warns where it is True, its default, and cannot be followed.
+            shuffle = not isinstance(x, tf.data.Dataset)
+        return super().fit(x, *args, shuffle=shuffle, **kwargs)
+
     def train_step(self, data: Batch) -> dict[str, Tensor]:
         """One update, and what is shown of it."""
         batch = self.features(data)
-        self._ensure_built(batch)
+        self.ensure_built(batch)
         estimate = self.update_step(batch, seed=random.make_seed(self.seed))
         weight = tf.reduce_sum(self.example_weights(batch))
         progress = self._progress
@@ -244,12 +194,13 @@ class TrainableModel(keras.Model):
           The estimate that was applied.
         """
         seed = random.fold_in(seed, self.step)
-        estimate = self.estimator.estimate(self, batch, seed=seed)
+        estimator = self.require_estimator()
+        estimate = estimator.estimate(self, batch, seed=seed)
         apply_update(
             self.optimizer,
             estimate,
             weight=tf.reduce_sum(self.example_weights(batch)),
-            reduced=self.estimator.gathers_replicas,
+            reduced=estimator.gathers_replicas,
         )
         self.step.assign_add(1)
         return estimate
@@ -260,7 +211,7 @@ class TrainableModel(keras.Model):
         """Returns weighted sum and weight of loss and metrics, over all replicas."""
         names = [self.loss_name, *estimate.metrics]
         loss = tf.cast(estimate.loss, tf.float32)
-        if self.estimator.gathers_replicas:
+        if self.require_estimator().gathers_replicas:
             (count,) = self._sum_replicas([weight])
             totals = [loss * count, *estimate.metrics.values()]
         else:
@@ -286,7 +237,7 @@ class TrainableModel(keras.Model):
     def test_step(self, data: Batch) -> dict[str, Tensor]:
         """The mean test losses, and the compiled metrics on the prediction."""
         batch = replication.with_index(self.features(data))
-        self._ensure_built(batch)
+        self.ensure_built(batch)
         seed = random.stream_seed(self.seed, 0, random.Stream.EVALUATION)
         losses = self.test_losses(batch, seed=seed)
         weights = self.example_weights(batch)
@@ -306,28 +257,24 @@ class TrainableModel(keras.Model):
 
     def predict_step(self, data: Batch) -> dict[str, Tensor]:
         batch = self.features(data)
-        self._ensure_built(batch)
+        self.ensure_built(batch)
         return self.predict_batch(batch)
-
-    def features(self, data: Any) -> Batch:
-        """Returns the batch of what `fit` was given; Keras may wrap it as `(x,)`."""
-        return keras.utils.unpack_x_y_sample_weight(data)[0]
 
     def make_train_function(self, force: bool = False):
         if self.train_function is None or force:
             super().make_train_function(force)
-            run = self.train_function
-            self._rate = EvaluationRate(
+            run, estimator = self.train_function, self.require_estimator()
+            self._rate = rate = EvaluationRate(
                 self._progress,
                 loss_name=self.loss_name,
-                evaluations_per_step=self.estimator.evaluations_per_step,
+                evaluations_per_step=estimator.evaluations_per_step,
             )
 
             def run_and_check(iterator):
                 self._progress.mode = "train"
-                logs = self._rate.run(run, iterator)
-                self.estimator.check()
-                return {**logs, **self._rate.logs()}
+                logs = rate.run(run, iterator)
+                estimator.check()
+                return {**logs, **rate.logs()}
 
             self.train_function = run_and_check
         return self.train_function

@@ -61,9 +61,8 @@ def draw_undirected_tree(
     panels = 1 if gold is None else 2
     figure = figures.new_figure(3.4 * panels, 3.6)
     first, second = np.triu_indices(n, 1)
-    for panel in range(panels):
+    for panel, shown in enumerate([edges] if gold is None else [edges, gold]):
         axes = figure.add_axes((panel / panels, 0.0, 1 / panels, 0.9))
-        shown = edges if panel == 0 else gold
         for e in np.flatnonzero(shown > 0.01):
             agrees = gold is None or (edges[e] >= 0.5) == (gold[e] >= 0.5)
             right_color = figures.CORRECT if panel == 0 else figures.GOLD

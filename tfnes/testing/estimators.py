@@ -175,8 +175,8 @@ def check_estimator(
 def _enumerate(structure: Structure, num_nodes: int | None) -> np.ndarray:
     if num_nodes is not None:
         return structure.enumerate(num_nodes)
-    best = None
-    for nodes in range(1, 11):
+    best = structure.enumerate(1)
+    for nodes in range(2, 11):
         latents = structure.enumerate(nodes)
         if len(latents) > _MOST_STRUCTURES:
             break

@@ -179,7 +179,7 @@ class NES(GradientEstimator):
         self.num_shards = num_shards
         self.max_empty_steps = max_empty_steps
         self.evaluations_per_step = population_size * num_latent_samples
-        self._empty_steps: keras.Variable | None = None
+        self._empty_steps: Any = None  # a variable, once built
 
     def build(self, model: StructuredVAE) -> None:
         if self.exact_expectation:
