@@ -20,11 +20,42 @@ Names are imported when they are first used, so `import tfnes` is cheap.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # What type checkers and editors cannot see in `__getattr__`.
+    from tfnes import (
+        benchmark,
+        callbacks,
+        datasets,
+        errors,
+        estimators,
+        evaluate,
+        experiments,
+        export,
+        files,
+        metrics,
+        models,
+        plotting,
+        predict,
+        random,
+        registration,
+        reproduce,
+        solvers,
+        structures,
+        testing,
+        theory,
+        train,
+        typing,
+    )
+    from tfnes.export import export_step
+    from tfnes.models import NESModel
+    from tfnes.registration import register, registered
 
 __version__ = "0.1.0"
 
-_MODULES = (
+__all__ = [
+    "NESModel",
+    "__version__",
     "benchmark",
     "callbacks",
     "datasets",
@@ -33,12 +64,15 @@ _MODULES = (
     "evaluate",
     "experiments",
     "export",
+    "export_step",
     "files",
     "metrics",
     "models",
     "plotting",
     "predict",
     "random",
+    "register",
+    "registered",
     "registration",
     "reproduce",
     "solvers",
@@ -47,7 +81,7 @@ _MODULES = (
     "theory",
     "train",
     "typing",
-)
+]
 
 _NAMES = {
     "NESModel": "tfnes.models",
@@ -56,14 +90,12 @@ _NAMES = {
     "registered": "tfnes.registration",
 }
 
-__all__ = sorted([*_MODULES, *_NAMES, "__version__"])
-
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f"tfnes.{name}")
     if name in _NAMES:
         return getattr(importlib.import_module(_NAMES[name]), name)
+    if name in __all__:
+        return importlib.import_module(f"tfnes.{name}")
     raise AttributeError(f"module 'tfnes' has no attribute {name!r}")
 
 

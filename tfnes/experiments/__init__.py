@@ -26,7 +26,15 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tfnes.experiments.evaluation import TreePredictor
+    from tfnes.experiments.experiment import Experiment
+    from tfnes.experiments.phase import Phase
+    from tfnes.experiments.results import RunResult
+    from tfnes.experiments.run_directory import RunDirectory
+    from tfnes.experiments.workers import Workers
 
 _NAMES = {
     "Experiment": "experiment",
@@ -37,7 +45,14 @@ _NAMES = {
     "Workers": "workers",
 }
 
-__all__ = sorted(_NAMES)
+__all__ = [
+    "Experiment",
+    "Phase",
+    "RunDirectory",
+    "RunResult",
+    "TreePredictor",
+    "Workers",
+]
 
 
 def __getattr__(name: str) -> Any:
