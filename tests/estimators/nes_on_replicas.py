@@ -38,13 +38,15 @@ def population():
     return NES(population_size=22, sigma=0.1, noise_source=source)
 
 
-# In the first two every replica has the whole batch; in the others it has its share.
+# In the first three every replica has the whole batch; in the others it has its share.
 FORMS = {
     "hybrid": lambda: HybridNES(encoder=NES(population_size=6)),
     "learned sigma": lambda: NES(
         population_size=6, sigma=tfnes.estimators.nes.SeparableSigma(sigma=0.1)
     ),
+    "activations": lambda: NES(population_size=6, noise="activations"),
     "examples": lambda: NES(noise="activations", **BY_EXAMPLE),
+    "low rank": lambda: NES(noise="low_rank", **BY_EXAMPLE),
     "log-potentials": lambda: HybridNES(
         encoder=NES(noise="log_potentials", sigma=1.0, **BY_EXAMPLE)
     ),

@@ -64,6 +64,18 @@ def test_mean_gradient_is_exact_for_the_decoder_and_for_the_encoder_in_the_limit
     assert errors[0] > errors[1]
 
 
+def test_noise_on_the_log_potentials_is_exact_in_the_limit():
+    """By the library's own check, which takes a hybrid as any other estimator."""
+    fast = {"noise": "log_potentials", "granularity": "example", "sigma": 0.1}
+    tfnes.testing.check_estimator(
+        hybrid(exact_expectation=True, **fast),
+        law="gibbs",
+        num_updates=600,
+        max_bias=0.02,
+        verbose=False,
+    )
+
+
 @pytest.mark.parametrize("samples", [1, 3])
 def test_decoder_gradient_is_that_of_the_latents_at_the_mean(samples):
     model, batch = small_vae()

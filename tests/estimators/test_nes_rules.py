@@ -127,6 +127,25 @@ def test_mean_gradient_is_exact_as_sigma_shrinks(name, granularity):
     check(mean[1:], exact(model, batch), error[1:], name)
 
 
+@pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU])
+def test_one_noise_for_the_batch_varies_as_noise_on_the_weights(kind):
+    """With one for each of the 96 steps the variance is five to ten times as large."""
+    keras.utils.set_random_seed(1)
+    network = keras.Sequential([kind(2, return_sequences=True)])
+    inputs = np.random.default_rng(3).normal(size=(24, 4, 3)).astype("float32")
+    network.build(inputs.shape)
+    model = tfnes.NESModel(
+        network,
+        loss=lambda batch, seed: tf.reduce_sum((network(batch["x"]) - 1) ** 2, [1, 2]),
+    )
+    common = {"sigma": 0.01, "fitness_shaping": "identity", "population_size": 8}
+    batch = {"x": tf.constant(inputs)}
+    _, plain = mean_update(NES(**common), model, batch, 200)
+    _, error = mean_update(NES(noise="activations", **common), model, batch, 200)
+    ratio = np.sum(error[1:] ** 2) / np.sum(plain[1:] ** 2)
+    assert 0.6 < ratio < 1.6
+
+
 def check_encoder(model, batch, *, name):
     """Every variable has a rule, and the mean is exact, with noise by example."""
     _, rest, _ = assign_rules(model, model.elbo_variables)
@@ -346,7 +365,10 @@ def test_layers_are_as_before_after_an_error():
     ("arguments", "message"),
     [
         ({"noise": "white"}, "NES.noise must be one of.*'white'"),
-        ({"granularity": "example"}, "needs noise that acts on what a layer computes"),
+        (
+            {"granularity": "example"},
+            "acts on what a layer computes.*'log_potentials', 'activations' or 'low_r",
+        ),
         ({"baseline": "mean"}, "NES.baseline must be one of"),
         (
             {"baseline": "leave_one_out", "population_size": 2},

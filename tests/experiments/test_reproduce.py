@@ -150,10 +150,11 @@ def test_mean_and_table():
 
 def test_report_writes_pictures(settings):
     panel = Panel("t", "x", "y", {"NES": [Curve([1, 2], [2.0, 1.0])]}, {"mean": 1.5})
+    band = dataclasses.replace(panel, bands=True, log_x=True)
     report = Report(
         setting="Toy.",
         tables=[],
-        figures={"": draw_panels([panel, panel, panel], columns=2)},
+        figures={"": draw_panels([panel, panel, band], columns=2)},
         data={"nan": float("nan")},
     )
     text = write_report(

@@ -194,6 +194,7 @@ def _measure(
     up_to_scale: bool,
     seed: int,
 ) -> EstimatorReport:
+    model.build(batch)
     model.compile(keras.optimizers.SGD(), estimator)
     variables = list(model.elbo_variables)
     with tf.GradientTape() as tape:

@@ -63,8 +63,8 @@ def check_arguments(
     if noise == "weights" and granularity == "example":
         raise ConfigurationError(
             "NES.granularity = 'example' needs noise that acts on what a layer "
-            "computes. Received: noise='weights'. Use noise='activations' or "
-            "'low_rank'."
+            "computes. Received: noise='weights'. Use noise='log_potentials', "
+            "'activations' or 'low_rank'."
         )
     if noise == "log_potentials" and granularity == "member":
         raise ConfigurationError(

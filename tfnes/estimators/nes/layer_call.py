@@ -89,22 +89,20 @@ class LayerCall:
         *,
         rows: Any = LEADING,
         offset: Tensor | None = None,
-        count: Tensor | None = None,
     ) -> Tensor:
         """Returns N(0, 1) numbers `[R, size]`, the same in both evaluations of a pair.
+
+        Each row has its own, for noise by example.
 
         Args:
           size: numbers of each row.
           rows: `[R]`, the example of each row, or `LEADING`.
           offset: `[R]`, tells rows of one example apart.
-          count: `[]`, R; needed where the noise is one for the batch.
         """
-        if self.by_example:
-            index = self._settings.index
-            if rows is not LEADING:
-                index = tf.gather(index, rows)
-            return self._normals(size, index=index, offset=offset)
-        return self._normals(size, index=tf.range(count))
+        index = self._settings.index
+        if rows is not LEADING:
+            index = tf.gather(index, rows)
+        return self._normals(size, index=index, offset=offset)
 
     def deviation(
         self,

@@ -188,6 +188,20 @@ class LayerNoise(LayerCall):
         self._record(record)
         return self._add(y, norms * tf.cast(noise, y.dtype))
 
+    def on_weights(self, layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
+        """Returns the layer's own call with direct noise on its weights.
+
+        For one noise for the batch, where the rows of a product are not known at once.
+
+        Args:
+          layer: whose rule this is a part of.
+          *args: of its call.
+          **kwargs: of its call.
+        """
+        values = [(v, self.weight(v)[0]) for v in layer.trainable_variables]
+        with keras.StatelessScope(values):
+            return type(layer).call(layer, *args, **kwargs)
+
     # The forms of noise on x W -------------------------------------------------------
 
     def _of_rows(self, x, kernel, bias, rows) -> Tensor:

@@ -20,18 +20,15 @@ from tfnes.estimators.nes import (  # noqa: F401 (their rules are registered)
     rules_parser,
     rules_recurrent,
 )
-from tfnes.estimators.nes.activation_noise import ActivationNoise
-from tfnes.estimators.nes.adaptive_noise import AdaptiveNoise
 from tfnes.estimators.nes.arguments import check_arguments
 from tfnes.estimators.nes.examples import run_examples
 from tfnes.estimators.nes.fitness import Fitness
 from tfnes.estimators.nes.members import run_members
 from tfnes.estimators.nes.memory import check_memory
-from tfnes.estimators.nes.perturbation import Perturbation, WeightNoise
 from tfnes.estimators.nes.population import Population
-from tfnes.estimators.nes.potential_noise import PotentialNoise
 from tfnes.estimators.nes.replicas import Replicas
 from tfnes.estimators.nes.search_distribution import SearchDistribution
+from tfnes.estimators.nes.update_setup import set_up_update
 from tfnes.models import replication
 from tfnes.structures.structure import HasEnumeration, require_ability
 from tfnes.typing import Batch, GradientEstimate, Seed, Tensor
@@ -270,15 +267,9 @@ class NES(GradientEstimator):
         elif replication.num_replicas() > 1 and isinstance(batch, Mapping):
             size = tf.shape(tf.nest.flatten(batch)[0])[0]
             batch = {**batch, "index": example_index(batch, size)}
-        fitness = make_fitness(
-            model,
-            batch,
-            seed=seed,
-            num_latent_samples=self.num_latent_samples,
-            exact_expectation=self.exact_expectation,
+        fitness, perturbation = set_up_update(
+            self, model, batch, variables, seed=seed, make_fitness=make_fitness
         )
-        # First: where the noise is on the log-potentials, all is evaluated at these.
-        perturbation = self.perturb(fitness, variables, seed=seed)
         center = fitness.at_mean()
         loss = fitness.mean(center)
         if self.gathers_replicas:
@@ -325,51 +316,6 @@ class NES(GradientEstimator):
             metrics=metrics,
             finite=finite,
             touched=perturbation.touched,
-        )
-
-    def perturb(
-        self, fitness: Fitness, variables: Sequence[keras.Variable], *, seed: Seed
-    ) -> Perturbation:
-        """Returns the noise of one update, where `noise` and `granularity` say.
-
-        Args:
-          fitness: what is evaluated.
-          variables: what is perturbed.
-          seed: `[2]` int32 key of the update.
-        """
-        source = self.noise_source
-        if self._adaptive:
-            with tf.init_scope():
-                self.sigma.build_state(variables)
-            return AdaptiveNoise(
-                fitness, variables, source=source, seed=seed, distribution=self.sigma
-            )
-        sigma = self.sigma
-        if callable(sigma):
-            sigma = self.current_sigma(fitness.model)
-        if self.noise == "weights":
-            return WeightNoise(
-                fitness, variables, source=source, seed=seed, sigma=sigma
-            )
-        index = None
-        if self.granularity == "example":
-            batch = fitness.batch
-            index = example_index(
-                batch if isinstance(batch, Mapping) else {}, tf.size(fitness.weights)
-            )
-        if self.noise == "log_potentials":
-            return PotentialNoise(
-                fitness, variables, seed=seed, sigma=sigma, index=index
-            )
-        return ActivationNoise(
-            fitness,
-            variables,
-            source=source,
-            seed=seed,
-            sigma=sigma,
-            index=index,
-            rank=self.rank if self.noise == "low_rank" else None,
-            without_rule=self.without_rule,
         )
 
     @property

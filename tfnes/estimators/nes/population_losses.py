@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import keras
 import tensorflow as tf
 
-from tfnes.estimators.nes.fitness import Fitness
+from tfnes.estimators.nes.update_setup import set_up_update
 from tfnes.typing import Batch, Seed, Tensor
 
 if TYPE_CHECKING:
@@ -44,14 +44,9 @@ def population_losses(
     variables = model.elbo_variables if variables is None else list(variables)
     # What members in training mode would write is dropped at the end of the scope.
     with keras.StatelessScope():
-        fitness = Fitness(
-            model,
-            batch,
-            seed=seed,
-            num_latent_samples=estimator.num_latent_samples,
-            exact_expectation=estimator.exact_expectation,
+        fitness, perturbation = set_up_update(
+            estimator, model, batch, variables, seed=seed
         )
-        perturbation = estimator.perturb(fitness, variables, seed=seed)
         fitness.at_mean()
 
         def evaluate(pair: Tensor) -> Tensor:

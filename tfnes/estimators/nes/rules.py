@@ -19,7 +19,7 @@ What the noise of a layer is that an example passes through several times:
   on W for each example. The law of the fitness is that of noise on the weights.
 * `x W` with more positions, or a number not known, convolutions, `EinsumDense`,
   recurrent layers: each position has noise of its own. This smooths otherwise; the
-  limit sigma -> 0 is the same.
+  limit sigma -> 0 is the same. One noise for the batch is on the weights there.
 * vectors (biases, scales of normalization): one noise for each example.
 * a layer that is called several times: the noise of each call is its own.
 """

@@ -47,6 +47,8 @@ def parser_encoder(layer, noise: LayerNoise, inputs, vectors=None, masks=None):
 @perturbation_rule(PackedLSTM)
 def packed_lstm(layer, noise: LayerNoise, inputs, layout, places=None):
     """Noise on the gates before their nonlinearity, of each token its own."""
+    if not noise.by_example:
+        return noise.on_weights(layer, inputs, layout, places)
     if places is not None:
         inputs = tf.gather(inputs, places)
     size, count = 4 * layer.units, layer.directions
@@ -54,9 +56,7 @@ def packed_lstm(layer, noise: LayerNoise, inputs, layout, places=None):
     squares = tf.reduce_sum(tf.square(inputs), 1)
     variance = tf.square(noise.deviation(squares, layer.kernel, layer.bias))
     factor = tf.square(noise.deviation(tf.ones([]), layer.recurrent_kernel))
-    drawn = noise.normals(
-        count * size, rows=layout.rows, offset=layout.times, count=layout.size
-    )
+    drawn = noise.normals(count * size, rows=layout.rows, offset=layout.times)
     gates, noises = [], []
     for direction, (gate, z) in enumerate(
         zip(tf.split(projected, count, 1), tf.split(drawn, count, 1), strict=True)

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 COLORS = ("#1f4e79", "#c0392b", "#2e8b57", "#b8860b", "#6a3d9a", "#555555", "#008b8b")
 
 
@@ -30,6 +32,8 @@ class Panel:
       y_limits: of the axis; None: as the curves need.
       log_x: whether x is on a logarithmic scale.
       log_y: whether y is.
+      bands: a line through the medians of a label's curves and a band around all, in
+        the place of a line each.
     """
 
     title: str
@@ -40,6 +44,7 @@ class Panel:
     y_limits: tuple[float, float] | None = None
     log_x: bool = False
     log_y: bool = False
+    bands: bool = False
 
 
 def draw_panels(panels: Sequence[Panel], *, columns: int, size: float = 3.6) -> Any:
@@ -69,6 +74,9 @@ def draw_panels(panels: Sequence[Panel], *, columns: int, size: float = 3.6) -> 
 
 def _draw(ax: Any, panel: Panel, color: Mapping[str, str]) -> None:
     for label, curves in panel.curves.items():
+        if panel.bands:
+            _draw_band(ax, label, curves, color[label])
+            continue
         for i, curve in enumerate(curves):
             ax.plot(
                 curve.x,
@@ -96,3 +104,15 @@ def _draw(ax: Any, panel: Panel, color: Mapping[str, str]) -> None:
         ax.set_ylim(*panel.y_limits)
     if any(map(len, panel.curves.values())) or panel.levels:
         ax.legend(fontsize=6, frameon=False)
+
+
+def _draw_band(ax: Any, label: str, curves: Sequence[Curve], color: str) -> None:
+    """Draws the part that all curves have, at the places of the first."""
+    curves = [curve for curve in curves if len(curve.x)]
+    if not curves:
+        return
+    first, last = max(c.x[0] for c in curves), min(c.x[-1] for c in curves)
+    x = np.array([at for at in curves[0].x if first <= at <= last])
+    y = np.stack([np.interp(x, curve.x, curve.y) for curve in curves])
+    ax.fill_between(x, y.min(0), y.max(0), color=color, alpha=0.2, linewidth=0)
+    ax.plot(x, np.median(y, 0), color=color, linewidth=1.3, label=label)
