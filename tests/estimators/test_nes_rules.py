@@ -146,23 +146,30 @@ def test_one_noise_for_the_batch_varies_as_noise_on_the_weights(kind):
     assert 0.6 < ratio < 1.6
 
 
-def check_encoder(model, batch, *, name):
-    """Every variable has a rule, and the mean is exact, with noise by example."""
+def check_encoder(model, batch, *, name, granularity="example", updates=300):
+    """Every variable has a rule, and the mean is exact."""
     _, rest, _ = assign_rules(model, model.elbo_variables)
     assert not rest
     nes = NES(
         population_size=8,
         sigma=0.01,
         noise="activations",
-        granularity="example",
+        granularity=granularity,
         without_rule="error",
         fitness_shaping="identity",
     )
-    mean, error = mean_update(nes, model, batch, 300)
+    mean, error = mean_update(nes, model, batch, updates)
     check(mean[1:], exact(model, batch), error[1:], name)
 
 
-def test_parser_is_exact_as_sigma_shrinks():
+THOROUGH = [pytest.mark.reliability, pytest.mark.thorough]
+
+
+@pytest.mark.parametrize(
+    ("granularity", "updates"),
+    [("example", 300), pytest.param("member", 1500, marks=THOROUGH)],
+)
+def test_parser_is_exact_as_sigma_shrinks(granularity, updates):
     """With a smooth stand-in for the ELBO: sums of the arc scores."""
     data = tfnes.datasets.DemoTreebank(seed=0)
     keras.utils.set_random_seed(0)
@@ -189,7 +196,7 @@ def test_parser_is_exact_as_sigma_shrinks():
             return tf.ones([3])
 
     model = Scores(parser, loss=loss)
-    check_encoder(model, batch, name="parser")
+    check_encoder(model, batch, name="parser", granularity=granularity, updates=updates)
 
 
 def test_nri_encoder_is_exact_as_sigma_shrinks():
