@@ -49,6 +49,7 @@ class NRI(StructuredVAE):
       evaluation_prediction_steps: the same in evaluation.
       variance: of each predicted coordinate.
       kl: `"gumbel"`, `"perturb_and_map"` or `"none"`.
+      skip_first: "no edge" sends no message in the decoder; else both types do.
       **kwargs: of `StructuredVAE`.
 
     Raises:
@@ -77,6 +78,7 @@ class NRI(StructuredVAE):
         evaluation_prediction_steps: int = 1,
         variance: float = 5e-5,
         kl: str = "gumbel",
+        skip_first: bool = False,
         **kwargs,
     ):
         super().__init__(structure or SpanningTree(), **kwargs)
@@ -102,8 +104,11 @@ class NRI(StructuredVAE):
         self.evaluation_prediction_steps = evaluation_prediction_steps
         self.variance = variance
         self.kl = kl
+        self.skip_first = skip_first
         self.encoder = NRIEncoder(hidden_units=hidden_units, name="encoder")
-        self.decoder = InteractionDecoder(hidden_units=hidden_units, name="decoder")
+        self.decoder = InteractionDecoder(
+            hidden_units=hidden_units, skip_first=skip_first, name="decoder"
+        )
 
     def encode(self, batch, *, training=False):
         return self.encoder(self._positions(batch), training=training)
@@ -176,4 +181,5 @@ class NRI(StructuredVAE):
             "evaluation_prediction_steps": self.evaluation_prediction_steps,
             "variance": self.variance,
             "kl": self.kl,
+            "skip_first": self.skip_first,
         }

@@ -26,7 +26,8 @@ class InteractionDecoder(keras.layers.Layer):
         y_k = x_k + f([x_k, sum_{j != k} m_jk])
 
     g_0 and g_1 have two layers, f has three (the last one linear). Both types send
-    messages. Weights and biases start uniform within 1 / sqrt(inputs).
+    messages, or with `skip_first` edges alone: g_0 = 0, there are no such weights.
+    Weights and biases start uniform within 1 / sqrt(inputs).
 
     The first layer of g_t is applied to vertices and added up over pairs. For a hard
     latent with a known number of edges, each message is computed for its own type
@@ -34,15 +35,25 @@ class InteractionDecoder(keras.layers.Layer):
 
     Args:
       hidden_units: width of all layers.
+      skip_first: "no edge" sends no message, as in the code of Kipf et al. and an
+        option in that of Paulus et al.
 
     References:
       Kipf et al. 2018, "Neural relational inference for interacting systems", Eqs.
       9-12. Paulus et al. 2020, appendix.
     """
 
-    def __init__(self, *, hidden_units: int = 256, **kwargs):
+    def __init__(
+        self, *, hidden_units: int = 256, skip_first: bool = False, **kwargs
+    ):
         super().__init__(**kwargs)
         self.hidden_units = hidden_units
+        self.skip_first = skip_first
+
+    @property
+    def edge_types(self) -> tuple[int, ...]:
+        """The types that send messages."""
+        return (1,) if self.skip_first else (0, 1)
 
     def build(self, positions_shape):
         features, h = positions_shape[-1], self.hidden_units
@@ -51,7 +62,7 @@ class InteractionDecoder(keras.layers.Layer):
                 *self._linear(f"message_{edge_type}_first", 2 * features, h),
                 *self._linear(f"message_{edge_type}_second", h, h),
             )
-            for edge_type in (0, 1)
+            for edge_type in self.edge_types
         ]
         self.output_layers = [
             self._linear("output_1", features + h, h),
@@ -122,7 +133,11 @@ class InteractionDecoder(keras.layers.Layer):
         return tf.ensure_shape(results.concat(), [static_size])
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "hidden_units": self.hidden_units}
+        return {
+            **super().get_config(),
+            "hidden_units": self.hidden_units,
+            "skip_first": self.skip_first,
+        }
 
 
 class _Network:
@@ -136,6 +151,7 @@ class _Network:
         self._n = n
         self._h = decoder.hidden_units
         self._num_edges = num_edges
+        self._edge_types = decoder.edge_types
         kernels, biases = [], []
         for kernel, bias, _, _ in decoder.messages:
             sender, receiver = tf.split(tf.convert_to_tensor(kernel), 2, axis=0)
@@ -172,8 +188,9 @@ class _Network:
         return total
 
     def _project(self, rows: Tensor) -> list[Tensor]:
-        """Returns sender, receiver of type 0, sender, receiver of type 1, `[R, h]`."""
-        return tf.split(_linear_layer(rows, *self._first), 4, axis=1)
+        """Returns sender and receiver of each type that sends, `[R, h]` each."""
+        parts = 2 * len(self._edge_types)
+        return tf.split(_linear_layer(rows, *self._first), parts, axis=1)
 
     def _move(self, rows: Tensor, incoming: Tensor) -> Tensor:
         (kernel, bias), second, third = self._output
@@ -199,12 +216,12 @@ class _Network:
 
         def aggregate(projections: list[Tensor], num_starts: int) -> Tensor:
             total = 0.0
-            for edge_type in (0, 1):
-                sender, receiver = projections[2 * edge_type : 2 * edge_type + 2]
+            for number, edge_type in enumerate(self._edge_types):
+                sender, receiver = projections[2 * number : 2 * number + 2]
                 sender = tf.reshape(sender, [-1, 1, n, h])
                 pairs = tf.nn.relu(sender + tf.reshape(receiver, [-1, n, 1, h]))
                 messages = _relu_layer(
-                    tf.reshape(pairs, [-1, h]), *self._second[edge_type]
+                    tf.reshape(pairs, [-1, h]), *self._second[number]
                 )
                 messages = tf.reshape(messages, [num_starts, -1, n, n, h])
                 total += tf.reduce_sum(messages * weights[edge_type], axis=3)
@@ -220,7 +237,9 @@ class _Network:
         size = tf.shape(latent)[0]
         first_row = n * tf.reshape(tf.range(num_starts * size), [num_starts, size, 1])
         routes = []
-        for chosen in (order[:, self._num_edges :], order[:, : self._num_edges]):
+        by_type = order[:, self._num_edges :], order[:, : self._num_edges]
+        for edge_type in self._edge_types:
+            chosen = by_type[edge_type]
             low, high = tf.gather(i, chosen), tf.gather(j, chosen)
             routes.append(
                 (
@@ -231,12 +250,12 @@ class _Network:
 
         def aggregate(projections: list[Tensor], num_starts: int) -> Tensor:
             total = 0.0
-            for edge_type, (senders, receivers) in enumerate(routes):
+            for number, (senders, receivers) in enumerate(routes):
                 senders = tf.reshape(senders[:num_starts], [-1])
                 receivers = tf.reshape(receivers[:num_starts], [-1])
-                pairs = tf.gather(projections[2 * edge_type], senders)
-                pairs += tf.gather(projections[2 * edge_type + 1], receivers)
-                messages = _relu_layer(tf.nn.relu(pairs), *self._second[edge_type])
+                pairs = tf.gather(projections[2 * number], senders)
+                pairs += tf.gather(projections[2 * number + 1], receivers)
+                messages = _relu_layer(tf.nn.relu(pairs), *self._second[number])
                 total += tf.math.unsorted_segment_sum(
                     messages, receivers, num_starts * size * n
                 )
