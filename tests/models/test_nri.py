@@ -69,6 +69,8 @@ def numpy_step(weights, x, z):
             if sender == receiver:
                 continue
             for kind in (0, 1):
+                if f"message_{kind}_first_kernel" not in w:
+                    continue
                 pair = np.concatenate([x[sender], x[receiver]])
                 name = f"message_{kind}"
                 for layer in ("first", "second"):
@@ -105,6 +107,22 @@ def test_likelihood_is_the_rollout_with_teacher_forcing(steps):
     for method in (model.log_likelihood, model.hard_log_likelihood):
         found = method(batch, tf.constant(z), training=True)
         np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_absent_edges_may_send_no_messages(steps):
+    model = make_model(prediction_steps=steps, skip_first=True)
+    assert not any("message_0" in name for name in weights_of(model))
+    batch, z = make_batch(), trees()
+    positions = batch["positions"].numpy().astype(np.float64)
+    expected = [
+        numpy_log_likelihood(model, x, latent, steps)
+        for x, latent in zip(positions, z, strict=True)
+    ]
+    for method in (model.log_likelihood, model.hard_log_likelihood):
+        found = method(batch, tf.constant(z), training=True)
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+    assert NRI.from_config(model.get_config()).skip_first
 
 
 def test_evaluation_tells_the_truth_at_every_step():

@@ -43,9 +43,7 @@ class InteractionDecoder(keras.layers.Layer):
       9-12. Paulus et al. 2020, appendix.
     """
 
-    def __init__(
-        self, *, hidden_units: int = 256, skip_first: bool = False, **kwargs
-    ):
+    def __init__(self, *, hidden_units: int = 256, skip_first: bool = False, **kwargs):
         super().__init__(**kwargs)
         self.hidden_units = hidden_units
         self.skip_first = skip_first

@@ -1,4 +1,4 @@
-"""Table 1: latent structure recovery by six methods in two latent spaces."""
+"""Table 1: latent structure recovery by six methods, and one more, in two spaces."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ METHODS = (
         "NUM_SAMPLES",
         {"tree": ("−2230 ± 20", "42 ± 1"), "edges": ("−2150 ± 10", "40 ± 0")},
         paper_values=(2, 4, 8),
-        cpu_values=(2, 4, 8),
+        cpu_values=(4,),
     ),
     Method(
         "nvil",
@@ -80,7 +80,7 @@ METHODS = (
         "TEMPERATURE",
         {"tree": ("−1080 ± 110", "91 ± 3"), "edges": ("−2100 ± 20", "41 ± 1")},
         paper_values=(0.5, 1.0, 2.0, 5.0),
-        cpu_values=(0.5, 1.0, 2.0),
+        cpu_values=(1.0,),
     ),
     Method(
         "nes",
@@ -89,9 +89,34 @@ METHODS = (
         "POPULATION_SIZE",
         {"tree": ("−1117 ± 45", "92 ± 0.2"), "edges": ("−2150 ± 10", "44 ± 0.6")},
         paper_values=(600,),
-        cpu_values=(20, 100),
+        cpu_values=(20,),
+    ),
+    Method(
+        "nes_hybrid",
+        "Hybrid NES, log-potentials (not in the paper)",
+        "table1_nes_hybrid",
+        "POPULATION_SIZE",
+        {"tree": ("", ""), "edges": ("", "")},
+        paper_values=(8,),
+        cpu_values=(8,),
     ),
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """A part of the table.
+
+    Attributes:
+      num_vertices: n.
+      spaces: keys of `SPACES`.
+      seconds: of updates in a run, the same for every method; None: `Scale.epochs`
+        say how many there are.
+    """
+
+    num_vertices: int
+    spaces: tuple[str, ...] = tuple(SPACES)
+    seconds: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,54 +124,62 @@ class Scale:
     """Sizes at which the table is made.
 
     Attributes:
-      num_vertices: n.
+      sizes: parts of the table. Settings are chosen at the first one, in its first
+        space, and hold for all.
       hidden_units: width.
       num_train: graphs; the other splits have `num_test` each.
       num_test: see there.
       batch_size: of updates.
       seeds: of the reported runs.
       learning_rates: tried for every method.
-      epochs: of every run; None: as many as take `seconds`.
-      seconds: of updates in a run, the same for every method.
+      prediction_steps: between two true positions in training.
+      skip_first: whether "no edge" sends no message.
+      epochs: of every run; None: as many as take the seconds of its size.
       search_share: part of a run that is enough to choose a setting.
     """
 
-    num_vertices: int
+    sizes: tuple[Size, ...]
     hidden_units: int
     num_train: int
     num_test: int
     batch_size: int
     seeds: tuple[int, ...]
     learning_rates: tuple[float, ...]
+    prediction_steps: int
+    skip_first: bool
     epochs: int | None
-    seconds: float | None
     search_share: float
 
 
 SCALES = {
     "paper": Scale(
-        num_vertices=10,
+        sizes=(Size(10),),
         hidden_units=256,
         num_train=50_000,
         num_test=10_000,
         batch_size=128,
         seeds=(0, 1, 2),
         learning_rates=(1e-4, 3e-4, 1e-3),
+        prediction_steps=3,
+        skip_first=False,
         epochs=128,
-        seconds=None,
         search_share=0.1,
     ),
     "cpu": Scale(
-        num_vertices=5,
-        hidden_units=64,
-        num_train=4000,
+        sizes=(
+            Size(10, spaces=("tree",), seconds=30.0),
+            Size(5, seconds=6.0),
+        ),
+        hidden_units=32,
+        num_train=8000,
         num_test=500,
-        batch_size=64,
+        batch_size=16,
         seeds=(0, 1, 2),
-        learning_rates=(3e-4, 1e-3, 3e-3),
+        learning_rates=(1e-3, 3e-3),
+        prediction_steps=1,
+        skip_first=True,
         epochs=None,
-        seconds=150.0,
-        search_share=0.25,
+        search_share=0.2,
     ),
 }
 
@@ -163,20 +196,20 @@ class Table1(Study):
 
     def __init__(self, settings):
         super().__init__(settings)
-        self.scale = scale_of(SCALES, settings, epochs=1, seconds=None)
+        self.scale = scale_of(SCALES, settings, epochs=1)
 
     def more_runs(self, results):
         runs = []
-        for space in SPACES:
-            for method in METHODS:
-                runs += self._timings(space, method)
-                search = self._search(space, method, results)
-                runs += [] if search is None else search.runs(results)
+        for size, space, method in self._rows():
+            runs += self._timings(size, method)
+            search = self._search(size, space, method, results)
+            runs += [] if search is None else search.runs(results)
         return runs
 
     def report(self, results):
         table = Table(
             [
+                "vertices",
                 "latent space",
                 "method",
                 "settings",
@@ -189,29 +222,26 @@ class Table1(Study):
                 "paper: F1 (%)",
             ]
         )
-        for space, label in SPACES.items():
-            trivial = _trivial(results)
-            rest = [None] * 2
-            elbo, f1 = trivial.get("elbo"), trivial.get("f1")
-            table.add(label, "last frame copied", *[None] * 3, elbo, *rest, *rest)
-            table.add(label, "random graph", *[None] * 4, f1, f1, *rest)
-            for method in METHODS:
-                search = self._search(space, method, results)
-                found = [] if search is None else search.found(results)
-                option = None if search is None else search.best(results)
-                table.add(
-                    label,
-                    method.label,
-                    None if option is None else _option_text(method, option),
-                    Mean.of([r["history"][-1]["epoch"] for r in found], 0),
-                    self._milliseconds(space, method, option, results),
-                    Mean.of([-r["scores"]["test"]["neg_elbo"] for r in found], 0),
-                    Mean.of(
-                        [100 * r["scores"]["test"]["sample_edge_f1"] for r in found]
-                    ),
-                    Mean.of([100 * r["scores"]["test"]["edge_f1"] for r in found]),
-                    *method.paper[space],
-                )
+        part = None
+        for size, space, method in self._rows():
+            place = size.num_vertices, SPACES[space]
+            if part != place:
+                self._add_trivial(table, place, results)
+                part = place
+            search = self._search(size, space, method, results)
+            found = [] if search is None else search.found(results)
+            option = None if search is None else search.best(results)
+            table.add(
+                *place,
+                method.label,
+                None if option is None else _option_text(method, option),
+                Mean.of([r["history"][-1]["epoch"] for r in found], 0),
+                self._milliseconds(size, method, option, results),
+                Mean.of([-r["scores"]["test"]["neg_elbo"] for r in found], 0),
+                Mean.of([100 * r["scores"]["test"]["sample_edge_f1"] for r in found]),
+                Mean.of([100 * r["scores"]["test"]["edge_f1"] for r in found]),
+                *method.paper[space],
+            )
         return Report(
             setting=self._setting(),
             tables=[table],
@@ -224,18 +254,35 @@ class Table1(Study):
             ],
         )
 
+    def _rows(self) -> list[tuple[Size, str, Method]]:
+        return [
+            (size, space, method)
+            for size in self.scale.sizes
+            for space in size.spaces
+            for method in METHODS
+        ]
+
     def _setting(self) -> str:
         scale = self.scale
-        time = f"{scale.epochs} epochs"
-        if scale.seconds is not None:
-            time = f"as many epochs as take {scale.seconds:.0f} s of updates"
+        times = [
+            f"as many epochs as take {size.seconds:.0f} s of processor time at "
+            f"{size.num_vertices} vertices"
+            for size in scale.sizes
+            if size.seconds is not None and not self.settings.smoke
+        ]
+        time = ", ".join(times) or f"{scale.epochs} epochs"
         reduced = "" if self.settings.scale == "paper" else "Reduced: "
+        vertices = " and ".join(str(size.num_vertices) for size in scale.sizes)
+        silent = (
+            "alone, absent ones send none" if scale.skip_first else "and absent ones"
+        )
         return (
-            f"{reduced}{scale.num_vertices} vertices (paper: 10), width "
-            f"{scale.hidden_units} (256), {scale.num_train:,} graphs (50,000), batch "
-            f"{scale.batch_size} (128), {time} (50,000 updates), learning rate among "
-            f"{', '.join(f'{rate:g}' for rate in scale.learning_rates)}; 3-step "
-            f"predictions in training; seeds {', '.join(map(str, scale.seeds))}."
+            f"{reduced}{vertices} vertices (paper: 10), width {scale.hidden_units} "
+            f"(256), {scale.num_train:,} graphs (50,000), batch {scale.batch_size} "
+            f"(128), {time} (50,000 updates), learning rate among "
+            f"{', '.join(f'{rate:g}' for rate in scale.learning_rates)}; "
+            f"{scale.prediction_steps}-step predictions in training (3); messages of "
+            f"edges {silent}; seeds {', '.join(map(str, scale.seeds))}."
         )
 
     def _options(self, method: Method) -> list[tuple[float, float | None]]:
@@ -244,70 +291,93 @@ class Table1(Study):
             values = values[:1]
         return [(rate, value) for value in values for rate in self.scale.learning_rates]
 
-    def _search(self, space, method: Method, results: Results) -> Search | None:
+    def _search(
+        self, size: Size, space: str, method: Method, results: Results
+    ) -> Search | None:
         """Returns the runs of a row; None before the time of its updates is known."""
-        timings = self._timings(space, method)
-        if any(results.get(run.name) is None for run in timings):
+        first, first_space, _ = self._rows()[0]
+        like = None
+        if (size, space) != (first, first_space):
+            like = self._search(first, first_space, method, results)
+            if like is None:
+                return None
+        if any(results.get(run.name) is None for run in self._timings(size, method)):
             return None
 
         def make(option, seed: int, short: bool) -> TrainingRun:
-            epochs = self._epochs(space, method, option, results)
+            epochs = self._epochs(size, method, option, results)
             if short:
                 epochs = max(1, round(epochs * self.scale.search_share))
-            return self._run(space, method, option, epochs=epochs, seed=seed)
+            return self._run(size, space, method, option, epochs=epochs, seed=seed)
 
         return Search(
             make=make,
             options=self._options(method),
             seeds=self.scale.seeds,
             score=lambda result: result["scores"]["validation"]["neg_elbo"],
+            like=like,
         )
 
-    def _epochs(self, space, method: Method, option, results: Results) -> int:
-        if self.scale.seconds is None:
+    def _seconds(self, size: Size) -> float | None:
+        return None if self.settings.smoke else size.seconds
+
+    def _epochs(self, size: Size, method: Method, option, results: Results) -> int:
+        seconds = self._seconds(size)
+        if seconds is None:
             return self.scale.epochs
-        seconds = results[self._timing(space, method, option[1]).name]["best"]
-        updates = self.scale.seconds / seconds
+        updates = seconds / self._timed(size, method, option, results)
         return max(1, round(updates * self.scale.batch_size / self.scale.num_train))
 
-    def _timings(self, space: str, method: Method) -> list[FunctionRun]:
+    def _timings(self, size: Size, method: Method) -> list[FunctionRun]:
         """Returns what measures how many updates the time is enough for."""
-        if self.scale.seconds is None:
+        if self._seconds(size) is None:
             return []
         values = method.values(self.settings.scale)
-        return [self._timing(space, method, value) for value in values]
+        return [self._timing(size, method, value) for value in values]
 
-    def _timing(self, space: str, method: Method, value) -> FunctionRun:
-        run = self._run(space, method, (1e-3, value), epochs=1, seed=0)
+    def _timing(self, size: Size, method: Method, value) -> FunctionRun:
+        # The space makes little difference.
+        run = self._run(size, size.spaces[0], method, (1e-3, value), epochs=1, seed=0)
         return FunctionRun(
             name="time-" + run.name.split("-epochs")[0],
             function="tfnes.experiments.reproduce.timings:time_configuration",
             arguments={
                 "gin_files": list(run.gin_files),
                 "bindings": list(run.bindings),
-                "repetitions": 10,
+                "repetitions": 20,
             },
         )
 
-    def _run(self, space, method: Method, option, *, epochs, seed) -> TrainingRun:
+    def _timed(self, size: Size, method: Method, option, results: Results) -> float:
+        """Returns the processor seconds of an update."""
+        return results[self._timing(size, method, option[1]).name]["processor"]
+
+    def _run(
+        self, size: Size, space: str, method: Method, option, *, epochs, seed
+    ) -> TrainingRun:
         scale, (rate, value) = self.scale, option
         name = (
-            f"nri-{space}-n{scale.num_vertices}-width{scale.hidden_units}-{method.key}"
+            f"nri-{space}-n{size.num_vertices}-width{scale.hidden_units}-{method.key}"
         )
+        data = str(self.settings.output_dir.absolute() / "graphs")
         bindings = [
-            f"GraphLayout.num_vertices = {scale.num_vertices}",
+            f"GraphLayout.num_vertices = {size.num_vertices}",
             f"GraphLayout.num_train = {scale.num_train}",
             f"GraphLayout.num_validation = {scale.num_test}",
             f"GraphLayout.num_test = {scale.num_test}",
+            f"GraphLayout.cache_dir = {data!r}",
             f"NRI.hidden_units = {scale.hidden_units}",
+            f"NRI.prediction_steps = {scale.prediction_steps}",
+            f"NRI.skip_first = {scale.skip_first}",
             f"BATCH_SIZE = {scale.batch_size}",
             f"EPOCHS = {epochs}",
             f"LEARNING_RATE = {rate:g}",
+            "train.pictures = 0",
         ]
         if space == "edges":
             bindings += [
                 "NRI.structure = @Subset()",
-                f"Subset.k = {scale.num_vertices - 1}",
+                f"Subset.k = {size.num_vertices - 1}",
             ]
         if value is not None:
             name += f"-{method.macro.lower()}{value:g}"
@@ -319,22 +389,27 @@ class Table1(Study):
             seed=seed,
         )
 
-    def _milliseconds(self, space, method, option, results: Results) -> float | None:
-        if option is None or self.scale.seconds is None:
+    def _milliseconds(
+        self, size: Size, method: Method, option, results: Results
+    ) -> float | None:
+        if option is None or self._seconds(size) is None:
             return None
-        return 1e3 * results[self._timing(space, method, option[1]).name]["best"]
+        return 1e3 * self._timed(size, method, option, results)
 
-
-def _trivial(results: Results) -> dict[str, float]:
-    """Returns what needs no model, from any run on the data."""
-    for result in results.values():
-        test = (result or {}).get("baselines", {}).get("test", {})
-        if test:
-            return {
-                "elbo": -test["copy_last_frame_neg_elbo"],
-                "f1": 100 * test["random_graph_edge_f1"],
-            }
-    return {}
+    def _add_trivial(self, table: Table, place, results: Results) -> None:
+        """Adds what needs no model, from any run on data of so many vertices."""
+        num_vertices, _ = place
+        for name, result in results.items():
+            test = (result or {}).get("baselines", {}).get("test", {})
+            if test and f"-n{num_vertices}-" in name:
+                elbo = -test["copy_last_frame_neg_elbo"]
+                f1 = 100 * test["random_graph_edge_f1"]
+                break
+        else:
+            elbo = f1 = None
+        rest = [None] * 2
+        table.add(*place, "last frame copied", *[None] * 3, elbo, *rest, *rest)
+        table.add(*place, "random graph", *[None] * 4, f1, f1, *rest)
 
 
 def _option_text(method: Method, option: tuple[float, float | None]) -> str:
