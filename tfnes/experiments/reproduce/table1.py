@@ -167,7 +167,7 @@ SCALES = {
     ),
     "cpu": Scale(
         sizes=(
-            Size(10, spaces=("tree",), seconds=30.0),
+            Size(8, spaces=("tree",), seconds=25.0),
             Size(5, seconds=6.0),
         ),
         hidden_units=32,
@@ -179,7 +179,7 @@ SCALES = {
         prediction_steps=1,
         skip_first=True,
         epochs=None,
-        search_share=0.2,
+        search_share=0.3,
     ),
 }
 
