@@ -58,8 +58,15 @@ class Search:
 
     def found(self, results: Results) -> list[Result]:
         """Returns the results of all seeds at the best option that are there."""
-        found = [results.get(run.name) for run in self._chosen(results)]
-        return [result for result in found if result is not None]
+        return list(self.found_by_seed(results).values())
+
+    def found_by_seed(self, results: Results) -> dict[int, Result]:
+        """Returns the same by seed."""
+        found = {
+            seed: results.get(run.name)
+            for seed, run in zip(self.seeds, self._chosen(results), strict=False)
+        }
+        return {seed: result for seed, result in found.items() if result is not None}
 
     def _tried(self) -> dict[Any, Run]:
         if self.like is not None:

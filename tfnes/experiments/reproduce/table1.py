@@ -2,186 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from tfnes.experiments.reproduce.report import Mean, Report, Table
-from tfnes.experiments.reproduce.runs import FunctionRun, TrainingRun
+from tfnes.experiments.reproduce.runs import FunctionRun, Result, TrainingRun
 from tfnes.experiments.reproduce.search import Results, Search
 from tfnes.experiments.reproduce.study import Study, scale_of
-
-FOLDER = "gin_configs/papers/berliner2022"
-SPACES = {"tree": "spanning tree", "edges": "n − 1 individual edges"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Method:
-    """A row of the table.
-
-    Attributes:
-      key: part of the names of its runs.
-      label: shown.
-      config: its gin file.
-      macro: a setting that is tried beside the learning rate, or None.
-      paper: ELBO and F1 in percent of the paper, as printed, by space.
-      paper_values: values of `macro` at the paper's scale.
-      cpu_values: values of `macro` at the reduced scale.
-    """
-
-    key: str
-    label: str
-    config: str
-    macro: str | None
-    paper: dict[str, tuple[str, str]]
-    paper_values: tuple[float, ...] = ()
-    cpu_values: tuple[float, ...] = ()
-
-    def values(self, scale: str) -> tuple[float | None, ...]:
-        """Returns what is tried for `macro` at a scale."""
-        if self.macro is None:
-            return (None,)
-        return self.paper_values if scale == "paper" else self.cpu_values
-
-
-METHODS = (
-    Method(
-        "reinforce_batch",
-        "REINFORCE (Batch)",
-        "table1_reinforce_batch",
-        None,
-        {"tree": ("−2260 ± 0", "41 ± 1"), "edges": ("−2180 ± 0", "39 ± 1")},
-    ),
-    Method(
-        "reinforce_ema",
-        "REINFORCE (EMA)",
-        "table1_reinforce_ema",
-        None,
-        {"tree": ("−2250 ± 20", "40 ± 7"), "edges": ("−2170 ± 10", "42 ± 1")},
-    ),
-    Method(
-        "reinforce_multi_sample",
-        "REINFORCE (Multi-sample)",
-        "table1_reinforce_multi_sample",
-        "NUM_SAMPLES",
-        {"tree": ("−2230 ± 20", "42 ± 1"), "edges": ("−2150 ± 10", "40 ± 0")},
-        paper_values=(2, 4, 8),
-        cpu_values=(4,),
-    ),
-    Method(
-        "nvil",
-        "NVIL",
-        "table1_nvil",
-        None,
-        {"tree": ("−1570 ± 300", "83 ± 20"), "edges": ("−2110 ± 10", "42 ± 2")},
-    ),
-    Method(
-        "sst",
-        "SST",
-        "table1_sst",
-        "TEMPERATURE",
-        {"tree": ("−1080 ± 110", "91 ± 3"), "edges": ("−2100 ± 20", "41 ± 1")},
-        paper_values=(0.5, 1.0, 2.0, 5.0),
-        cpu_values=(1.0,),
-    ),
-    Method(
-        "nes",
-        "NES",
-        "table1_nes",
-        "POPULATION_SIZE",
-        {"tree": ("−1117 ± 45", "92 ± 0.2"), "edges": ("−2150 ± 10", "44 ± 0.6")},
-        paper_values=(600,),
-        cpu_values=(20,),
-    ),
-    Method(
-        "nes_hybrid",
-        "Hybrid NES, log-potentials (not in the paper)",
-        "table1_nes_hybrid",
-        "POPULATION_SIZE",
-        {"tree": ("", ""), "edges": ("", "")},
-        paper_values=(8,),
-        cpu_values=(8,),
-    ),
+from tfnes.experiments.reproduce.table1_settings import (
+    METHODS,
+    SCALES,
+    SPACES,
+    Method,
+    Size,
 )
 
-
-@dataclasses.dataclass(frozen=True)
-class Size:
-    """A part of the table.
-
-    Attributes:
-      num_vertices: n.
-      spaces: keys of `SPACES`.
-      seconds: of updates in a run, the same for every method; None: `Scale.epochs`
-        say how many there are.
-    """
-
-    num_vertices: int
-    spaces: tuple[str, ...] = tuple(SPACES)
-    seconds: float | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Scale:
-    """Sizes at which the table is made.
-
-    Attributes:
-      sizes: parts of the table. Settings are chosen at the first one, in its first
-        space, and hold for all.
-      hidden_units: width.
-      num_train: graphs; the other splits have `num_test` each.
-      num_test: see there.
-      batch_size: of updates.
-      seeds: of the reported runs.
-      learning_rates: tried for every method.
-      prediction_steps: between two true positions in training.
-      skip_first: whether "no edge" sends no message.
-      epochs: of every run; None: as many as take the seconds of its size.
-      search_share: part of a run that is enough to choose a setting.
-    """
-
-    sizes: tuple[Size, ...]
-    hidden_units: int
-    num_train: int
-    num_test: int
-    batch_size: int
-    seeds: tuple[int, ...]
-    learning_rates: tuple[float, ...]
-    prediction_steps: int
-    skip_first: bool
-    epochs: int | None
-    search_share: float
-
-
-SCALES = {
-    "paper": Scale(
-        sizes=(Size(10),),
-        hidden_units=256,
-        num_train=50_000,
-        num_test=10_000,
-        batch_size=128,
-        seeds=(0, 1, 2),
-        learning_rates=(1e-4, 3e-4, 1e-3),
-        prediction_steps=3,
-        skip_first=False,
-        epochs=128,
-        search_share=0.1,
-    ),
-    "cpu": Scale(
-        sizes=(
-            Size(8, spaces=("tree",), seconds=25.0),
-            Size(5, seconds=6.0),
-        ),
-        hidden_units=32,
-        num_train=8000,
-        num_test=500,
-        batch_size=16,
-        seeds=(0, 1, 2),
-        learning_rates=(1e-3, 3e-3),
-        prediction_steps=1,
-        skip_first=True,
-        epochs=None,
-        search_share=0.3,
-    ),
-}
+FOLDER = "gin_configs/papers/berliner2022"
 
 
 class Table1(Study):
@@ -218,6 +51,7 @@ class Table1(Study):
                 "test ELBO",
                 "F1, samples (%)",
                 "F1, MAP (%)",
+                "F1, samples, of every run (%)",
                 "paper: ELBO",
                 "paper: F1 (%)",
             ]
@@ -229,7 +63,8 @@ class Table1(Study):
                 self._add_trivial(table, place, results)
                 part = place
             search = self._search(size, space, method, results)
-            found = [] if search is None else search.found(results)
+            runs = [] if search is None else self._restarts(size, search, results)
+            found = [min(group, key=_validation) for group in runs]
             option = None if search is None else search.best(results)
             table.add(
                 *place,
@@ -240,6 +75,7 @@ class Table1(Study):
                 Mean.of([-r["scores"]["test"]["neg_elbo"] for r in found], 0),
                 Mean.of([100 * r["scores"]["test"]["sample_edge_f1"] for r in found]),
                 Mean.of([100 * r["scores"]["test"]["edge_f1"] for r in found]),
+                ", ".join(_percent(r, "sample_edge_f1") for g in runs for r in g),
                 *method.paper[space],
             )
         return Report(
@@ -273,6 +109,13 @@ class Table1(Study):
         time = ", ".join(times) or f"{scale.epochs} epochs"
         reduced = "" if self.settings.scale == "paper" else "Reduced: "
         vertices = " and ".join(str(size.num_vertices) for size in scale.sizes)
+        restarts = "".join(
+            f"; at {size.num_vertices} vertices {size.restarts} runs a seed, from "
+            "other initial weights, all of that time, of which the one of the best "
+            "validation ELBO counts"
+            for size in scale.sizes
+            if size.restarts > 1
+        )
         silent = (
             "alone, absent ones send none" if scale.skip_first else "and absent ones"
         )
@@ -282,7 +125,7 @@ class Table1(Study):
             f"(128), {time} (50,000 updates), learning rate among "
             f"{', '.join(f'{rate:g}' for rate in scale.learning_rates)}; "
             f"{scale.prediction_steps}-step predictions in training (3); messages of "
-            f"edges {silent}; seeds {', '.join(map(str, scale.seeds))}."
+            f"edges {silent}; seeds {', '.join(map(str, scale.seeds))}{restarts}."
         )
 
     def _options(self, method: Method) -> list[tuple[float, float | None]]:
@@ -305,27 +148,43 @@ class Table1(Study):
             return None
 
         def make(option, seed: int, short: bool) -> TrainingRun:
-            epochs = self._epochs(size, method, option, results)
-            if short:
-                epochs = max(1, round(epochs * self.scale.search_share))
+            share = self.scale.search_share if short else method.time
+            epochs = self._epochs(size, method, option, results, share=share)
             return self._run(size, space, method, option, epochs=epochs, seed=seed)
 
         return Search(
             make=make,
             options=self._options(method),
-            seeds=self.scale.seeds,
-            score=lambda result: result["scores"]["validation"]["neg_elbo"],
+            seeds=range(len(self.scale.seeds) * size.restarts),
+            score=_validation,
             like=like,
         )
 
     def _seconds(self, size: Size) -> float | None:
         return None if self.settings.smoke else size.seconds
 
-    def _epochs(self, size: Size, method: Method, option, results: Results) -> int:
+    def _restarts(
+        self, size: Size, search: Search, results: Results
+    ) -> list[list[Result]]:
+        """Returns what is there of the runs of each seed."""
+        found = search.found_by_seed(results)
+        groups = [
+            [
+                found[seed]
+                for seed in range(first, first + size.restarts)
+                if seed in found
+            ]
+            for first in range(0, len(search.seeds), size.restarts)
+        ]
+        return [group for group in groups if group]
+
+    def _epochs(
+        self, size: Size, method: Method, option, results: Results, *, share: float
+    ) -> int:
         seconds = self._seconds(size)
         if seconds is None:
-            return self.scale.epochs
-        updates = seconds / self._timed(size, method, option, results)
+            return max(1, round(self.scale.epochs * min(share, 1.0)))
+        updates = share * seconds / self._timed(size, method, option, results)
         return max(1, round(updates * self.scale.batch_size / self.scale.num_train))
 
     def _timings(self, size: Size, method: Method) -> list[FunctionRun]:
@@ -408,8 +267,16 @@ class Table1(Study):
         else:
             elbo = f1 = None
         rest = [None] * 2
-        table.add(*place, "last frame copied", *[None] * 3, elbo, *rest, *rest)
-        table.add(*place, "random graph", *[None] * 4, f1, f1, *rest)
+        table.add(*place, "last frame copied", *[None] * 3, elbo, *rest, "", *rest)
+        table.add(*place, "random graph", *[None] * 4, f1, f1, "", *rest)
+
+
+def _validation(result: Result) -> float:
+    return result["scores"]["validation"]["neg_elbo"]
+
+
+def _percent(result: Result, name: str) -> str:
+    return f"{100 * result['scores']['test'][name]:.0f}"
 
 
 def _option_text(method: Method, option: tuple[float, float | None]) -> str:
