@@ -167,7 +167,7 @@ SCALES = {
     ),
     "cpu": Scale(
         sizes=(
-            Size(8, spaces=("tree",), seconds=25.0, restarts=3),
+            Size(8, spaces=("tree",), seconds=25.0, restarts=2),
             Size(5, seconds=6.0),
         ),
         hidden_units=32,
