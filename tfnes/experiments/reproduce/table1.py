@@ -96,6 +96,7 @@ class Table1(Study):
             for size in self.scale.sizes
             for space in size.spaces
             for method in METHODS
+            if size.methods is None or method.key in size.methods
         ]
 
     def _setting(self) -> str:
@@ -138,7 +139,9 @@ class Table1(Study):
         self, size: Size, space: str, method: Method, results: Results
     ) -> Search | None:
         """Returns the runs of a row; None before the time of its updates is known."""
-        first, first_space, _ = self._rows()[0]
+        first, first_space = next(
+            (size, space) for size, space, m in self._rows() if m == method
+        )
         like = None
         if (size, space) != (first, first_space):
             like = self._search(first, first_space, method, results)
@@ -148,7 +151,7 @@ class Table1(Study):
             return None
 
         def make(option, seed: int, short: bool) -> TrainingRun:
-            share = self.scale.search_share if short else method.time
+            share = size.search_share if short else method.time
             epochs = self._epochs(size, method, option, results, share=share)
             return self._run(size, space, method, option, epochs=epochs, seed=seed)
 

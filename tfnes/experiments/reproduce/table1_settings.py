@@ -109,6 +109,8 @@ class Size:
       spaces: keys of `SPACES`.
       seconds: of updates in a run, `Method.time` apart the same for every method; None:
         `Scale.epochs` say how many there are.
+      methods: keys of `METHODS`; None: all.
+      search_share: part of a run that is enough to choose a setting.
       restarts: runs from different initial weights for each seed, of which the best on
         validation data counts.
     """
@@ -116,6 +118,8 @@ class Size:
     num_vertices: int
     spaces: tuple[str, ...] = tuple(SPACES)
     seconds: float | None = None
+    methods: tuple[str, ...] | None = None
+    search_share: float = 1.0
     restarts: int = 1
 
 
@@ -124,8 +128,8 @@ class Scale:
     """Sizes at which the table is made.
 
     Attributes:
-      sizes: parts of the table. Settings are chosen at the first one, in its first
-        space, and hold for all.
+      sizes: parts of the table. The settings of a method are chosen at the first one
+        that has it, in its first space, and hold for all.
       hidden_units: width.
       num_train: graphs; the other splits have `num_test` each.
       num_test: see there.
@@ -135,7 +139,6 @@ class Scale:
       prediction_steps: between two true positions in training.
       skip_first: whether "no edge" sends no message.
       epochs: of every run; None: as many as take the seconds of its size.
-      search_share: part of a run that is enough to choose a setting.
     """
 
     sizes: tuple[Size, ...]
@@ -148,12 +151,11 @@ class Scale:
     prediction_steps: int
     skip_first: bool
     epochs: int | None
-    search_share: float
 
 
 SCALES = {
     "paper": Scale(
-        sizes=(Size(10),),
+        sizes=(Size(10, search_share=0.1),),
         hidden_units=256,
         num_train=50_000,
         num_test=10_000,
@@ -163,11 +165,17 @@ SCALES = {
         prediction_steps=3,
         skip_first=False,
         epochs=128,
-        search_share=0.1,
     ),
     "cpu": Scale(
         sizes=(
-            Size(8, spaces=("tree",), seconds=25.0, restarts=2),
+            Size(
+                8,
+                spaces=("tree",),
+                seconds=25.0,
+                methods=("sst", "nes_hybrid"),
+                search_share=0.3,
+                restarts=2,
+            ),
             Size(5, seconds=6.0),
         ),
         hidden_units=32,
@@ -179,6 +187,5 @@ SCALES = {
         prediction_steps=1,
         skip_first=True,
         epochs=None,
-        search_share=0.3,
     ),
 }
