@@ -285,7 +285,7 @@ def test_table1_gives_every_method_the_same_time_and_restarts(settings):
                 results[run.name] = {"processor": 0.1 if "-nes-" in run.name else 0.01}
                 continue
             seed = int(run.name.split("-seed")[1])
-            bad = "rate0.003-" in run.name or "-n8-" in run.name and seed % 2
+            bad = "rate0.003-" in run.name or ("-n8-" in run.name and seed % 2)
             scores = {"neg_elbo": 1300.0 if bad else 1200.0}
             scores |= {"edge_f1": 0.9, "sample_edge_f1": 0.1 if bad else 0.8}
             results[run.name] = {
