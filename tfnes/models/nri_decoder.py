@@ -209,8 +209,11 @@ class _Network:
         """Messages of both types, weighted: differentiable in the latent."""
         n, h = self._n, self._h
         numbers, off_diagonal = _edge_matrix(n)
-        edge = tf.reshape(tf.gather(latent, numbers, axis=1), [1, -1, n, n, 1])
-        weights = ((1 - edge) * off_diagonal, edge * off_diagonal)
+        edge = tf.reshape(tf.gather(latent, numbers, axis=1), [1, -1, n, n])
+        # One row for each receiver, so that the sum over senders is a product.
+        weights = [
+            tf.expand_dims(weight * off_diagonal, 3) for weight in (1 - edge, edge)
+        ]
 
         def aggregate(projections: list[Tensor], num_starts: int) -> Tensor:
             total = 0.0
@@ -222,7 +225,7 @@ class _Network:
                     tf.reshape(pairs, [-1, h]), *self._second[number]
                 )
                 messages = tf.reshape(messages, [num_starts, -1, n, n, h])
-                total += tf.reduce_sum(messages * weights[edge_type], axis=3)
+                total += tf.matmul(weights[edge_type], messages)
             return tf.reshape(total, [-1, h])
 
         return aggregate
@@ -263,11 +266,11 @@ class _Network:
 
 
 def _edge_matrix(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the number of each edge, `[n * n]`, and `[n, n, 1]` off the diagonal."""
+    """Returns the number of each edge, `[n * n]`, and 1 off the diagonal, `[n, n]`."""
     rows, columns = np.triu_indices(n, k=1)
     numbers = np.zeros([n, n], np.int32)
     numbers[rows, columns] = numbers[columns, rows] = np.arange(len(rows))
-    return numbers.reshape(-1), 1 - np.eye(n, dtype=np.float32)[:, :, None]
+    return numbers.reshape(-1), 1 - np.eye(n, dtype=np.float32)
 
 
 def _linear_layer(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
