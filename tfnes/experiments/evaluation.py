@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfnes.datasets.batching import make_dataset, plan_batches
 from tfnes.datasets.sentence import Sentence
 from tfnes.errors import ConfigurationError
+from tfnes.solvers import use_jit_compile
 
 
 def evaluate_dataset(model: keras.Model, dataset: tf.data.Dataset) -> dict[str, float]:
@@ -109,7 +110,9 @@ class TreePredictor:
             }
 
             def predict(batch):
-                outputs = self.model.predict_batch(batch)
+                # Few batches of many shapes: not worth XLA.
+                with use_jit_compile(False):
+                    outputs = self.model.predict_batch(batch)
                 return {key: outputs[key] for key in ("heads", "relations")}
 
             self._function = tf.function(

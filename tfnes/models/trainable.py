@@ -14,6 +14,7 @@ from tfnes.models import replication
 from tfnes.models.building import TracedModel
 from tfnes.models.rate import EvaluationRate
 from tfnes.models.update import apply_update, check_learning_rate
+from tfnes.solvers.batching import use_jit_compile
 from tfnes.typing import Batch, GradientEstimate, Seed, Tensor
 
 if TYPE_CHECKING:
@@ -235,11 +236,17 @@ class TrainableModel(TracedModel):
         return tf.unstack(total)
 
     def test_step(self, data: Batch) -> dict[str, Tensor]:
-        """The mean test losses, and the compiled metrics on the prediction."""
+        """The mean test losses, and the compiled metrics on the prediction.
+
+        The solvers in it are not compiled by XLA: a pass over a few batches, each of
+        another shape, takes far less time than the compilation of these shapes.
+        """
         batch = replication.with_index(self.features(data))
         self.ensure_built(batch)
         seed = random.stream_seed(self.seed, 0, random.Stream.EVALUATION)
-        losses = self.test_losses(batch, seed=seed)
+        with use_jit_compile(False):
+            losses = self.test_losses(batch, seed=seed)
+            outputs = self.predict_batch(batch) if self._progress.metrics else {}
         weights = self.example_weights(batch)
         sums = [tf.reduce_sum(weights)]
         for name in self.test_names:
@@ -249,16 +256,15 @@ class TrainableModel(TracedModel):
         count, *totals = self._sum_replicas(sums)
         for name, total in zip(self.test_names, totals, strict=True):
             self._progress.update(name, total, count)
-        if self._progress.metrics:
-            outputs = self.predict_batch(batch)
-            for metric in self._progress.metrics:
-                metric.update_state(batch, outputs)
+        for metric in self._progress.metrics:
+            metric.update_state(batch, outputs)
         return replication.shape_logs(self._progress.results("test"))
 
     def predict_step(self, data: Batch) -> dict[str, Tensor]:
         batch = self.features(data)
         self.ensure_built(batch)
-        return self.predict_batch(batch)
+        with use_jit_compile(False):
+            return self.predict_batch(batch)
 
     def make_train_function(self, force: bool = False):
         if self.train_function is None or force:

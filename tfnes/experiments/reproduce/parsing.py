@@ -1,124 +1,226 @@
-"""What Table 2 computes beside training: starting points, paired bootstrap."""
+"""What Table 2 computes: supervised starting points and adaptations.
+
+Many short adaptations of one parser: to import, to read the treebanks and above all to
+trace and to compile would take longer than most of them. So those of one row of the
+table share a process, a model and its graphs.
+"""
 
 from __future__ import annotations
 
+import copy
+import json
 import pathlib
+import time
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
+import tensorflow as tf
 
-from tfnes.datasets.conllu_io import read_conllu, write_conllu
+from tfnes import random
 from tfnes.datasets.sentence import Sentence
-from tfnes.experiments import evaluation
-from tfnes.experiments.saved_run import SavedRun
-from tfnes.structures import DependencyTree
+from tfnes.experiments import catalog, configuration, evaluation
+from tfnes.experiments.run_directory import RunDirectory
+from tfnes.experiments.smoke import SmokeProvider
+from tfnes.files import write_text
 
-SPLIT = "target_test"
-
-
-def evaluate_start(
-    run: str, *, projective: bool, data_dir: str | None, output: str
-) -> dict[str, Any]:
-    """Returns the scores of a run's model when it searches other trees.
-
-    Args:
-      run: the run directory of the supervised phase.
-      projective: of the trees.
-      data_dir: where the data is, if not where it was.
-      output: where the predicted trees of the target test set go.
-    """
-    saved = SavedRun(run)
-    data = saved.load_dataset(data_dir=data_dir)
-    model = saved.load_model()
-    model.structure = DependencyTree(
-        projective=projective, single_root=model.structure.single_root
-    )
-    scores = {
-        split: evaluation.evaluate_dataset(
-            model, data.get_dataset(split, batch_size=64)
-        )
-        for split in ("source_dev", SPLIT)
-    }
-    sentences = data.sentences(SPLIT)[: data.num_examples(SPLIT)]
-    heads, relations = evaluation.TreePredictor(model)(sentences)
-    write_conllu(output, sentences, heads=heads, relations=relations)
-    return {"scores": scores}
+TEST = "target_test"
+DEV = "source_dev"
+MONITOR = "words_uas"
+"""Decides between epochs and between learning rates, on source dev."""
 
 
-def paired_bootstrap(
-    first: Sequence[str],
-    second: Sequence[str],
-    *,
-    gold_run: str,
-    data_dir: str | None,
-    num_samples: int = 10_000,
-    seed: int = 0,
-) -> dict[str, float]:
-    """Compares the UAS of two methods on the same sentences.
-
-    Sentences are drawn with replacement, the same ones for both methods and all seeds.
-    Words with UPOS PUNCT do not count.
+def evaluate_starts(starts: Sequence[str], **settings: Any) -> dict[str, Any]:
+    """Returns the scores of supervised runs whose model searches the row's trees.
 
     Args:
-      first: files of predicted trees, one for each seed.
-      second: the same of the other method.
-      gold_run: a run on the data, which tells the gold trees.
-      data_dir: where the data is, if not where it was.
-      num_samples: of the bootstrap.
-      seed: of the bootstrap.
+      starts: run directories, one for each seed.
+      **settings: of `_Parser`.
 
     Returns:
-      `difference`, UAS of `second` less that of `first` in points, and `p`, the
-      two-sided level at which it differs from 0.
+      `starts`, for each run `scores` by split and `correct`, see `_Parser.evaluate`;
+      and `counted`, the words of each sentence of the target test set that count.
     """
-    gold = SavedRun(gold_run).load_dataset(data_dir=data_dir).sentences(SPLIT)
-    counted = np.array([len(_real_words(sentence)) for sentence in gold])
-    gain = _correct(second, gold) / len(second) - _correct(first, gold) / len(first)
-    return bootstrap(gain, counted, num_samples=num_samples, seed=seed)
+    parser = _Parser(starts[0], **settings)
+    found = []
+    for start in starts:
+        parser.restart(start, rate=0.0)
+        found.append(parser.evaluate())
+    return {"starts": found, "counted": parser.counted}
 
 
-def bootstrap(
-    gain: np.ndarray, counted: np.ndarray, *, num_samples: int, seed: int
-) -> dict[str, float]:
-    """Returns the mean gain a word in points, and its two-sided bootstrap level.
+def adapt(
+    starts: Sequence[str],
+    *,
+    seeds: Sequence[int],
+    rates: Sequence[float],
+    updates: int | None,
+    output: str,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Adapts a parser at every learning rate, then all seeds at the best one.
+
+    Every rate is tried with the first seed; the best is that with the highest UAS on
+    source dev. An adaptation hands on the best of its epochs by the same measure, even
+    where all are worse than its start, as the authors do. Each that is finished is
+    kept, so that a process that was stopped goes on after it.
 
     Args:
-      gain: `[N]`, words more of each sentence that are right.
-      counted: `[N]`, words of each sentence.
-      num_samples: of the bootstrap.
-      seed: of the bootstrap.
+      starts: run directories of the supervised phase, one for each seed.
+      seeds: of the adaptations.
+      rates: learning rates.
+      updates: at most so many an epoch; None: all.
+      output: folder for the finished adaptations.
+      **settings: of `_Parser`.
 
-    Example:
-
-        >>> import numpy as np
-        >>> bootstrap(np.ones(9), np.full(9, 10), num_samples=99, seed=0)
-        {'difference': 10.0, 'p': 0.02}
+    Returns:
+      `rate`, the best; `tried`, UAS on source dev by rate; `adapted`, for each seed
+      what `_Parser.adapt` returned.
     """
-    rng = np.random.default_rng(seed)
-    sizes = np.asarray(counted, np.float64)
-    means = np.empty(num_samples)
-    for i in range(num_samples):
-        rows = rng.integers(len(gain), size=len(gain))
-        means[i] = gain[rows].sum() / sizes[rows].sum()
-    # One is added for the observed sample, so that no level is 0.
-    below = (np.count_nonzero(means <= 0) + 1) / (num_samples + 1)
-    above = (np.count_nonzero(means >= 0) + 1) / (num_samples + 1)
+    parser = _Parser(starts[0], **settings)
+
+    def adapted(rate: float, seed: int) -> dict[str, Any]:
+        path = pathlib.Path(output, f"rate{rate:g}-seed{seed}.json")
+        if not path.is_file():
+            start = starts[list(seeds).index(seed)]
+            result = parser.adapt(start, rate=rate, seed=seed, updates=updates)
+            write_text(path, json.dumps(result))
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    tried = {rate: adapted(rate, seeds[0])["scores"][DEV][MONITOR] for rate in rates}
+    best = max(tried, key=tried.get)
     return {
-        "difference": float(100 * gain.sum() / sizes.sum()),
-        "p": float(min(1.0, 2 * min(below, above))),
+        "rate": best,
+        "tried": {f"{rate:g}": value for rate, value in tried.items()},
+        "adapted": [adapted(best, seed) for seed in seeds],
     }
 
 
-def _correct(files: Sequence[str], gold: Sequence[Sentence]) -> np.ndarray:
-    """Returns the words of each sentence with the right head, summed over files."""
-    total = np.zeros(len(gold))
-    for path in files:
-        predicted = read_conllu(pathlib.Path(path))
-        for i, (one, true) in enumerate(zip(predicted, gold, strict=True)):
-            words = _real_words(true)
-            total[i] += sum(one.heads[w] == true.heads[w] for w in words)
-    return total
+class _Parser:
+    """A parser and its data, traced once for all the weights that it is given.
+
+    Args:
+      start: run directory of a supervised phase, for the sizes of the model.
+      gin_files: configurations; the one phase of `train.phases` says how to adapt.
+      bindings: `NAME=VALUE`.
+      data_dir: where the treebanks are.
+      smoke: whether everything is cut down to two batches of four.
+    """
+
+    def __init__(
+        self,
+        start: str,
+        *,
+        gin_files: Sequence[str],
+        bindings: Sequence[str],
+        data_dir: str | None,
+        smoke: bool,
+    ):
+        catalog.register_all()
+        bindings = [*bindings, f"saved_model.run = {start!r}"]
+        if data_dir is not None:
+            bindings.append(f"DATA_DIR = {data_dir!r}")
+        configuration.parse(gin_files, bindings)
+        self.data = _configured("dataset")
+        (self.phase,) = _configured("phases")
+        if smoke:
+            self.data = SmokeProvider(self.data)
+            self.phase.epochs = 1
+        self.model = _configured("model")
+        self.model.adapt(self.data)
+        self.phase.set_frozen(self.model, ("decoder",))
+        optimizer = self.phase.optimizer
+        self.model.compile(optimizer, self.phase.estimator, _configured("metrics"))
+        optimizer.build(self.model.optimized_variables)
+        state = [*optimizer.variables, *self.phase.estimator.variables]
+        self._fresh = [(variable, variable.numpy()) for variable in state]
+        self._predict = evaluation.TreePredictor(self.model)
+        self._update = self._trace()
+        self._sentences = self.data.sentences(TEST)[: self.data.num_examples(TEST)]
+
+    def _trace(self):
+        data = self.data.get_dataset(self.phase.split, batch_size=1)
+        spec = {
+            name: tf.TensorSpec([None] * spec.shape.rank, spec.dtype)
+            for name, spec in data.element_spec.items()
+        }
+        return tf.function(
+            lambda batch, seed: self.model.update_step(batch, seed=seed).loss,
+            input_signature=[spec, tf.TensorSpec([2], tf.int32)],
+            autograph=False,
+        )
+
+    @property
+    def counted(self) -> list[int]:
+        """Words of each sentence of the target test set, without punctuation."""
+        return [len(_real_words(sentence)) for sentence in self._sentences]
+
+    def restart(self, start: str, *, rate: float) -> None:
+        """Takes the weights of a run, and an optimizer that has seen nothing yet."""
+        self.model.load_weights(RunDirectory(start).best_model)
+        for variable, value in self._fresh:
+            variable.assign(value)
+        self.phase.optimizer.learning_rate = rate
+
+    def adapt(
+        self, start: str, *, rate: float, seed: int, updates: int | None
+    ) -> dict[str, Any]:
+        """Adapts from a start; see `adapt` of this module.
+
+        Returns:
+          what `evaluate` returns for the best epoch, `epoch`, its number, `updates`,
+          their number, and `seconds`, the processor time of all updates, which is less
+          than that where there is more than one thread.
+        """
+        self.restart(start, rate=rate)
+        key = random.make_seed(seed)
+        best, weights, epoch_of_best = None, None, 0
+        seconds, count = 0.0, 0
+        for epoch in range(self.phase.epochs):
+            batches = self.data.get_dataset(
+                self.phase.split,
+                seed=seed,
+                epoch=epoch,
+                **self.phase.dataset_arguments(),
+            )
+            for batch in batches.take(-1 if updates is None else updates):
+                begin = time.process_time()
+                self._update(batch, key)
+                seconds += time.process_time() - begin
+                count += 1
+            self.model.estimator.check()
+            score = self._scores(DEV)[MONITOR]
+            if best is None or score > best:
+                best, epoch_of_best = score, epoch + 1
+                weights = self.model.get_weights()
+        self.model.set_weights(weights)
+        return {
+            **self.evaluate(),
+            "epoch": epoch_of_best,
+            "updates": count,
+            "seconds": round(seconds, 2),
+        }
+
+    def evaluate(self) -> dict[str, Any]:
+        """Returns `scores` by split and metric, and what is right on target test.
+
+        `correct` holds, for each sentence of the target test set, the number of words
+        with the right head, punctuation left out.
+        """
+        scores = {split: self._scores(split) for split in (DEV, TEST)}
+        heads, _ = self._predict(self._sentences)
+        correct = [
+            sum(row[word] == sentence.heads[word] for word in _real_words(sentence))
+            for row, sentence in zip(heads, self._sentences, strict=True)
+        ]
+        return {"scores": scores, "correct": correct}
+
+    def _scores(self, split: str) -> dict[str, float]:
+        data = self.data.get_dataset(split, batch_size=64)
+        return evaluation.evaluate_dataset(self.model, data)
+
+
+def _configured(name: str) -> Any:
+    return copy.deepcopy(configuration.train_argument(name, None))
 
 
 def _real_words(sentence: Sentence) -> list[int]:

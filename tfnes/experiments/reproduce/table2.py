@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
+
+from tfnes.experiments.reproduce.bootstrap import paired_bootstrap
 from tfnes.experiments.reproduce.report import Mean, Report, Table
-from tfnes.experiments.reproduce.runs import FunctionRun, Result, TrainingRun
-from tfnes.experiments.reproduce.search import Results, Search
-from tfnes.experiments.reproduce.study import Study, scale_of
+from tfnes.experiments.reproduce.runs import FunctionRun, Result, Run, TrainingRun
+from tfnes.experiments.reproduce.study import Results, Study, scale_of
 
 FOLDER = "gin_configs/papers/berliner2022"
 SETUPS = {
@@ -34,12 +38,13 @@ class Method:
     """A row: how the second phase learns.
 
     Attributes:
-      key: part of the names of its runs.
+      key: part of the name of its run.
       label: shown.
       config: its gin file.
       projective: whether the latent trees are.
       frozen: whether the decoder is.
       paper: key of `PAPER`, or None: the paper has no such row.
+      extra: whether it is beside the paper's table, and left out where the scale says.
     """
 
     key: str
@@ -48,18 +53,23 @@ class Method:
     projective: bool
     frozen: bool
     paper: str | None = None
+    extra: bool = False
 
 
 METHODS = (
+    Method("fast", "fast NES, N = 8", "table2_fast_nes", True, True),
     Method("dpp", "DPP", "table2_dpp", True, False, "dpp"),
-    Method("nes", "NES", "table2_nes", True, True, "nes"),
+    Method("nes", "NES, N = 400", "table2_nes", True, True, "nes"),
+    Method("fast", "fast NES, N = 8", "table2_fast_nes", False, True),
     Method("sparsemap", "SparseMAP", "table2_sparsemap", False, False, "sparsemap"),
-    Method("nes", "NES", "table2_nes", False, True, "nes"),
+    Method("nes", "NES, N = 400", "table2_nes", False, True, "nes"),
     # The same with the decoder treated alike; the authors freeze it for NES only.
-    Method("dpp", "DPP", "table2_dpp", True, True),
-    Method("nes", "NES", "table2_nes", True, False),
-    Method("sparsemap", "SparseMAP", "table2_sparsemap", False, True),
-    Method("nes", "NES", "table2_nes", False, False),
+    Method("fast", "fast NES, N = 8", "table2_fast_nes", True, False, extra=True),
+    Method("dpp", "DPP", "table2_dpp", True, True, extra=True),
+    Method("nes", "NES, N = 400", "table2_nes", True, False, extra=True),
+    Method("fast", "fast NES, N = 8", "table2_fast_nes", False, False, extra=True),
+    Method("sparsemap", "SparseMAP", "table2_sparsemap", False, True, extra=True),
+    Method("nes", "NES, N = 400", "table2_nes", False, False, extra=True),
 )
 
 
@@ -71,29 +81,54 @@ class Scale:
       seeds: of every setup.
       learning_rates: of the second phase, tried with the first seed.
       bindings: of all runs.
+      pretrain_epochs: of the supervised phase.
+      epochs: of the second phase.
+      batch_size: of the second phase.
+      updates: of an epoch of the second phase, at most; None: all.
+      nes_epochs: instead of `epochs` for NES with N = 400.
+      nes_updates: instead of `updates` for NES with N = 400.
+      brief: setups with the first seed only, and without the rows that are `extra`.
     """
 
     seeds: tuple[int, ...]
     learning_rates: tuple[float, ...]
     bindings: tuple[str, ...]
+    pretrain_epochs: int
+    epochs: int
+    batch_size: int
+    updates: int | None
+    nes_epochs: int
+    nes_updates: int | None
+    brief: tuple[str, ...] = ()
 
 
 SCALES = {
     "paper": Scale(
-        (0, 1, 2),
-        (1e-5, 5e-5, 1e-4, 5e-4),
-        ("PRETRAIN_EPOCHS = 30", "ADAPT_EPOCHS = 10"),
+        seeds=(0, 1, 2),
+        learning_rates=(1e-5, 5e-5, 1e-4, 5e-4),
+        bindings=(),
+        pretrain_epochs=30,
+        epochs=10,
+        batch_size=128,
+        updates=None,
+        nes_epochs=10,
+        nes_updates=None,
     ),
     "cpu": Scale(
-        (0, 1, 2),
-        (1e-5, 1e-4, 5e-4),
-        (
-            "PRETRAIN_EPOCHS = 10",
-            "ADAPT_EPOCHS = 3",
+        seeds=(0, 1, 2),
+        learning_rates=(1e-4, 5e-4),
+        bindings=(
             "MISSING_TRAIN = 'dev'",
             "MAX_SOURCE_LENGTH = 30",
             "MAX_TARGET_LENGTH = 30",
         ),
+        pretrain_epochs=10,
+        epochs=3,
+        batch_size=32,
+        updates=8,
+        nes_epochs=1,
+        nes_updates=4,
+        brief=("RU_GSD", "RU_TAIGA"),
     ),
 }
 
@@ -104,8 +139,9 @@ class Table2(Study):
     name = "table2"
     title = "Table 2: unsupervised domain adaptation for dependency parsing (4.2)"
     search = (
-        "each method at every learning rate with the first seed; all seeds at the one "
-        "with the best UAS on source dev; paired bootstrap against the starting point"
+        "the starting points with both kinds of trees; each method at every learning "
+        "rate with the first seed, then all seeds at the one with the best UAS on "
+        "source dev, a process for each row of the table"
     )
 
     def __init__(self, settings):
@@ -113,22 +149,13 @@ class Table2(Study):
         self.scale = scale_of(SCALES, settings)
 
     def more_runs(self, results):
-        runs = []
+        runs: list[Run] = []
         for setup in SETUPS:
-            runs += [self._pretrain(setup, seed) for seed in self.scale.seeds]
-            if any(
-                results.get(run.name) is None for run in runs[-len(self.scale.seeds) :]
-            ):
-                continue
-            for projective in (True, False):
-                runs += self._starts(setup, projective)
-            for method in METHODS:
-                search = self._search(setup, method)
-                runs += search.runs(results)
-                if not search.is_open(results) and self._has_all(
-                    setup, method, results
-                ):
-                    runs.append(self._significance(setup, method, results))
+            supervised = [self._pretrain(setup, seed) for seed in self._seeds(setup)]
+            runs += supervised
+            if all(results.get(run.name) is not None for run in supervised):
+                runs += [self._starts(setup, trees) for trees in (True, False)]
+                runs += [self._adapt(setup, row) for row in self._methods(setup)]
         return runs
 
     def report(self, results):
@@ -139,182 +166,239 @@ class Table2(Study):
                 "method",
                 "decoder",
                 "learning rate",
+                "updates",
                 "source dev UAS",
                 "target test UAS",
                 "target test LAS",
                 "reconstruction loss",
                 "change of UAS (p)",
-                "minutes",
+                "better on source dev",
+                "CPU minutes",
                 "paper: UAS",
             ]
         )
-        for column, setup in enumerate(SETUPS):
+        for setup in SETUPS:
             for projective in (True, False):
                 trees = "projective" if projective else "non-projective"
-                found = self._found(self._starts(setup, projective), results)
+                start = results.get(self._starts(setup, projective).name)
                 table.add(
                     setup,
                     trees,
                     "before adaptation",
-                    *[None] * 2,
-                    *_scores(found),
                     *[None] * 3,
+                    *_scores(start["starts"] if start else []),
+                    *[None] * 4,
                 )
-                for method in METHODS:
-                    if method.projective != projective:
-                        continue
-                    search = self._search(setup, method)
-                    found, rate = search.found(results), search.best(results)
-                    paper = PAPER.get((method.paper, projective))
-                    table.add(
-                        setup,
-                        trees,
-                        method.label,
-                        "frozen" if method.frozen else "trained",
-                        f"{rate:g}" if found else None,
-                        *_scores(found),
-                        self._change(setup, method, results),
-                        Mean.of([r["seconds"] / 60 for r in found]),
-                        paper and paper[column],
-                    )
+                for method in self._methods(setup):
+                    if method.projective == projective:
+                        result = results.get(self._adapt(setup, method).name)
+                        cells = self._cells(setup, method, start, result)
+                        table.add(setup, trees, method.label, *cells)
         return Report(
             setting=self._setting(),
             tables=[table],
             notes=[
                 "UAS without punctuation (words whose UPOS is PUNCT), as the paper "
-                "counts; LAS over all words. The model of the best UAS on source dev "
-                "counts, the starting point among the candidates. p: paired bootstrap "
+                "counts; LAS over all words; the loss in nats a word, one sampled tree "
+                "a sentence. The epoch of the best UAS on source dev counts, the start "
+                "being no candidate, as in the authors' code; in how many seeds that "
+                "is better than the start, another column says. p: paired bootstrap "
                 "over the sentences of the target test set, all seeds together, "
-                "against the starting point. Mean ± standard deviation over seeds.",
+                "against the starting point. Mean ± standard deviation over seeds. CPU "
+                "minutes: of the updates of one adaptation, the fastest of the row's.",
+                *self._reading(results),
             ],
         )
 
+    def _cells(
+        self, setup: str, method: Method, start: Result | None, result: Result | None
+    ) -> list[Any]:
+        """Returns the cells of a method's row from "decoder" on."""
+        adapted = result["adapted"] if result else []
+        change = better = None
+        if result and start:
+            found = _change(start, result)
+            change = f"{found['difference']:+.2f} ({found['p']:.3f})"
+            pairs = zip(start["starts"], adapted, strict=True)
+            wins = sum(_dev_uas(after) > _dev_uas(before) for before, after in pairs)
+            better = f"{wins} of {len(adapted)}"
+        minutes = [one["seconds"] / 60 for one in adapted]
+        paper = PAPER.get((method.paper, method.projective))
+        return [
+            "frozen" if method.frozen else "trained",
+            f"{result['rate']:g}" if result else None,
+            adapted[0]["updates"] if adapted else None,
+            *_scores(adapted),
+            change,
+            better,
+            f"{min(minutes):.2f}" if minutes else None,
+            paper and paper[list(SETUPS).index(setup)],
+        ]
+
+    def _reading(self, results: Results) -> Iterator[str]:
+        """Yields what the rows say together: better or worse, loss against UAS."""
+        changes, losses, gains = [], [], []
+        for setup in SETUPS:
+            for method in self._methods(setup):
+                start = results.get(self._starts(setup, method.projective).name)
+                result = results.get(self._adapt(setup, method).name)
+                if start is None or result is None:
+                    continue
+                changes.append(_change(start, result))
+                for before, after in zip(
+                    start["starts"], result["adapted"], strict=True
+                ):
+                    before = before["scores"]["target_test"]
+                    after = after["scores"]["target_test"]
+                    losses.append(after["neg_elbo"] - before["neg_elbo"])
+                    gains.append(after["words_uas"] - before["words_uas"])
+        if not changes:
+            return
+        clear = [found["difference"] for found in changes if found["p"] < 0.05]
+        yield (
+            f"Of {len(changes)} rows that are adapted, UAS on target test is above the "
+            f"start in {sum(found['difference'] > 0 for found in changes)}, with "
+            f"p < 0.05 (not corrected for their number) in "
+            f"{sum(one > 0 for one in clear)}; with p < 0.05 below it in "
+            f"{sum(one < 0 for one in clear)}."
+        )
+        if len(gains) > 2 and np.std(losses) > 0 and np.std(gains) > 0:
+            yield (
+                f"Over the {len(gains)} adaptations, the correlation of the change of "
+                "the reconstruction loss with the change of UAS, both on target test, "
+                f"is {np.corrcoef(losses, gains)[0, 1]:+.2f}; it would be negative if "
+                "a lower loss went with better trees."
+            )
+
     def _setting(self) -> str:
+        scale = self.scale
         reduced = ""
         if self.settings.scale != "paper":
             reduced = (
                 "Reduced: dev files stand in for missing training files, training "
-                "sentences of at most 30 words, small vectors. "
+                "sentences of at most 30 words, small vectors; NES with N = 400 has "
+                "fewer updates than the others. "
             )
-        rates = ", ".join(f"{rate:g}" for rate in self.scale.learning_rates)
+        rates = ", ".join(f"{rate:g}" for rate in scale.learning_rates)
+        brief = f" ({', '.join(scale.brief)}: the first)" if scale.brief else ""
         return (
-            f"{reduced}{', '.join(self.scale.bindings)}; batch 128 and Adam in the "
-            f"second phase, learning rate among {rates}; NES with N = 400, σ = 0.1; "
-            f"seeds {', '.join(map(str, self.scale.seeds))}."
+            f"{reduced}Supervised phase {scale.pretrain_epochs} epochs, second phase "
+            f"{scale.epochs}, batch {scale.batch_size}, Adam, learning rate among "
+            f"{rates}; NES with σ = 0.1; fast NES with σ = 1 on the arc scores, "
+            "a trained decoder by back-propagation; seeds "
+            f"{', '.join(map(str, scale.seeds))}{brief}."
         )
+
+    def _seeds(self, setup: str) -> tuple[int, ...]:
+        return self.scale.seeds[:1] if setup in self.scale.brief else self.scale.seeds
+
+    def _methods(self, setup: str) -> list[Method]:
+        brief = setup in self.scale.brief
+        return [method for method in METHODS if not (brief and method.extra)]
 
     def _pretrain(self, setup: str, seed: int) -> TrainingRun:
         return TrainingRun(
             name=f"parser-{setup}-supervised-seed{seed}",
             gin_files=(f"{FOLDER}/table2_nes.gin", self._data(setup)),
-            bindings=(*self.scale.bindings, "train.phases = [@pretrain/Phase()]"),
-            seed=seed,
-            needs_data=True,
-        )
-
-    def _start(self, setup: str, projective: bool, seed: int) -> FunctionRun:
-        run = self.settings.directory(self._pretrain(setup, seed))
-        trees = "projective" if projective else "nonprojective"
-        name = f"parser-{setup}-start-{trees}-seed{seed}"
-        output = self.settings.output_dir / "runs" / name / "target_test.conllu"
-        return FunctionRun(
-            name=name,
-            function="tfnes.experiments.reproduce.parsing:evaluate_start",
-            arguments={
-                "run": str(run),
-                "projective": projective,
-                "data_dir": self.settings.data_dir,
-                "output": str(output),
-            },
-        )
-
-    def _starts(self, setup: str, projective: bool) -> list[FunctionRun]:
-        return [self._start(setup, projective, seed) for seed in self.scale.seeds]
-
-    def _search(self, setup: str, method: Method) -> Search:
-        def make(rate: float, seed: int, short: bool) -> TrainingRun:
-            del short  # the whole run is short
-            return self._adapt(setup, method, rate, seed)
-
-        return Search(
-            make=make,
-            options=self.scale.learning_rates,
-            seeds=self.scale.seeds,
-            score=lambda result: -result["scores"]["source_dev"]["words_uas"],
-        )
-
-    def _adapt(self, setup: str, method: Method, rate: float, seed: int) -> TrainingRun:
-        start = self.settings.directory(self._pretrain(setup, seed))
-        trees = "projective" if method.projective else "nonprojective"
-        decoder = "frozen" if method.frozen else "trained"
-        return TrainingRun(
-            name=f"parser-{setup}-{method.key}-{trees}-{decoder}-rate{rate:g}-seed{seed}",
-            gin_files=(f"{FOLDER}/{method.config}.gin", self._data(setup)),
             bindings=(
+                f"PRETRAIN_EPOCHS = {self.scale.pretrain_epochs}",
                 *self.scale.bindings,
-                "train.phases = [@adapt/Phase()]",
-                "train.model = @saved_model()",
-                f"saved_model.run = {str(start)!r}",
-                "saved_model.structure = @DependencyTree()",
-                f"DependencyTree.projective = {method.projective}",
-                f"adapt/Phase.frozen = {('decoder',) if method.frozen else ()}",
-                f"ADAPT_LEARNING_RATE = {rate:g}",
+                "train.phases = [@pretrain/Phase()]",
             ),
             seed=seed,
             needs_data=True,
         )
 
-    def _significance(
-        self, setup: str, method: Method, results: Results
-    ) -> FunctionRun:
-        rate = self._search(setup, method).best(results)
-        after = [self._adapt(setup, method, rate, seed) for seed in self.scale.seeds]
-        starts = self._starts(setup, method.projective)
-        name = after[0].name.rpartition("-rate")[0]
-        directory = self.settings.directory
-        return FunctionRun(
-            name=f"{name}-bootstrap",
-            function="tfnes.experiments.reproduce.parsing:paired_bootstrap",
-            arguments={
-                "first": [run.arguments["output"] for run in starts],
-                "second": [
-                    str(directory(run) / "predictions/target_test.conllu")
-                    for run in after
-                ],
-                "gold_run": str(directory(after[0])),
-                "data_dir": self.settings.data_dir,
-            },
+    def _starts(self, setup: str, projective: bool) -> FunctionRun:
+        return self._function(
+            "evaluate_starts",
+            setup,
+            f"start-{_trees(projective)}",
+            config="table2_nes",
+            bindings=(f"DependencyTree.projective = {projective}",),
         )
 
-    def _has_all(self, setup: str, method: Method, results: Results) -> bool:
-        starts = self._found(self._starts(setup, method.projective), results)
-        found = self._search(setup, method).found(results)
-        return len(starts) == len(found) == len(self.scale.seeds)
+    def _adapt(self, setup: str, method: Method) -> FunctionRun:
+        scale = self.scale
+        whole = method.key != "nes"
+        decoder = "frozen" if method.frozen else "trained"
+        row = f"{method.key}-{_trees(method.projective)}-{decoder}"
+        return self._function(
+            "adapt",
+            setup,
+            row,
+            config=method.config,
+            bindings=(
+                f"DependencyTree.projective = {method.projective}",
+                f"adapt/Phase.frozen = {('decoder',) if method.frozen else ()}",
+                f"ADAPT_EPOCHS = {scale.epochs if whole else scale.nes_epochs}",
+                f"ADAPT_BATCH_SIZE = {scale.batch_size}",
+            ),
+            seeds=self._seeds(setup),
+            rates=scale.learning_rates,
+            updates=scale.updates if whole else scale.nes_updates,
+        )
 
-    def _change(self, setup: str, method: Method, results: Results) -> str | None:
-        if not self._has_all(setup, method, results):
-            return None
-        result = results.get(self._significance(setup, method, results).name)
-        if result is None:
-            return None
-        return f"{result['difference']:+.2f} ({result['p']:.3f})"
-
-    @staticmethod
-    def _found(runs, results: Results) -> list[Result]:
-        found = [results.get(run.name) for run in runs]
-        return [result for result in found if result is not None]
+    def _function(
+        self,
+        function: str,
+        setup: str,
+        row: str,
+        *,
+        config: str,
+        bindings: tuple[str, ...],
+        **arguments: Any,
+    ) -> FunctionRun:
+        name = f"parser-{setup}-{row}"
+        runs = self.settings.output_dir / "runs"
+        if function == "adapt":
+            arguments["output"] = str(runs / name / "adaptations")
+        supervised = [self._pretrain(setup, seed) for seed in self._seeds(setup)]
+        return FunctionRun(
+            name=name,
+            function=f"tfnes.experiments.reproduce.parsing:{function}",
+            arguments={
+                "starts": [str(runs / run.name) for run in supervised],
+                "gin_files": [f"{FOLDER}/{config}.gin", self._data(setup)],
+                "bindings": [
+                    *self.scale.bindings,
+                    "train.phases = [@adapt/Phase()]",
+                    "train.model = @saved_model()",
+                    "saved_model.structure = @DependencyTree()",
+                    *bindings,
+                ],
+                "data_dir": self.settings.data_dir,
+                "smoke": self.settings.smoke,
+                **arguments,
+            },
+        )
 
     @staticmethod
     def _data(setup: str) -> str:
         return f"gin_configs/datasets/{SETUPS[setup]}.gin"
 
 
+def _trees(projective: bool) -> str:
+    return "projective" if projective else "nonprojective"
+
+
+def _change(start: Result, result: Result) -> dict[str, float]:
+    return paired_bootstrap(
+        [one["correct"] for one in start["starts"]],
+        [one["correct"] for one in result["adapted"]],
+        start["counted"],
+    )
+
+
+def _dev_uas(result: Result) -> float:
+    return result["scores"]["source_dev"]["words_uas"]
+
+
 def _scores(found: list[Result]) -> list[Mean]:
     """Returns UAS on source dev, and UAS, LAS and loss on target test."""
 
     def mean(split: str, metric: str, factor: float, digits: int) -> Mean:
-        values = [r["scores"][split].get(metric) for r in found]
-        return Mean.of([None if v is None else factor * v for v in values], digits)
+        return Mean.of([factor * r["scores"][split][metric] for r in found], digits)
 
     return [
         mean("source_dev", "words_uas", 100, 2),
