@@ -18,6 +18,7 @@ from made_images import write_images
 from tfnes.experiments import catalog, configuration
 from tfnes.experiments.interruption import Interrupted
 from tfnes.experiments.reproduce import (
+    bootstrap,
     figure2,
     images,
     parsing,
@@ -336,43 +337,163 @@ def test_time_of_a_configuration(settings, capsys):
     assert 0 < runner.results["time-toy"]["best"] < 10
 
 
-def test_table2_starts_all_methods_from_the_same_model(settings):
+def fake_parser_result(run, *, seconds=60.0):
+    """Returns what the functions of `parsing` would: ten sentences of ten words."""
+    if not hasattr(run, "function"):
+        return {"scores": {}}
+    starts = len(run.arguments["starts"])
+    if run.function.endswith("evaluate_starts"):
+        one = {"scores": parser_scores(0.60, 6.0), "correct": [6] * 10}
+        return {"starts": [one] * starts, "counted": [10] * 10}
+    better = "-nes-" in run.name
+    uas, loss, right = (0.70, 5.5, 7) if better else (0.55, 5.8, 5.5)
+    adapted = {
+        "scores": parser_scores(uas, loss),
+        "correct": [right] * 10,
+        "updates": 4,
+        "seconds": seconds,
+    }
+    return {"rate": 1e-4, "adapted": [adapted] * starts}
+
+
+def parser_scores(uas, loss):
+    scores = {"words_uas": uas, "las": 0.5, "neg_elbo": loss}
+    return {"source_dev": scores, "target_test": scores}
+
+
+def test_table2_compares_each_row_with_its_start(settings):
     study = table2.Table2(settings)
-    results, commands = {}, {}
+    results = {}
     while new := [r for r in study.more_runs(results) if r.name not in results]:
         for run in new:
-            commands[run.name] = run.command(settings)
-            if run.name.endswith("bootstrap"):
-                results[run.name] = {"difference": 0.5, "p": 0.03}
-                continue
-            uas = 0.7 if "rate0.0001" in run.name else 0.6
-            scores = {"words_uas": uas, "las": 0.5, "neg_elbo": 6.0}
-            scores = {"source_dev": scores, "target_test": scores}
-            results[run.name] = {"scores": scores, "seconds": 60.0}
-    rows = study.report(results).tables[0].to_json()["rows"]
-    assert len(rows) == 6 * (2 + 8)
-    row = next(r for r in rows if r["target"] == "ID_GSD" and r["method"] == "NES")
+            results[run.name] = fake_parser_result(run)
+            if isinstance(run, FunctionRun):
+                setup = run.name.split("-")[1]
+                supervised = study._pretrain(setup, 0)
+                assert run.arguments["starts"][0].endswith(f"/runs/{supervised.name}")
+    report = study.report(results)
+    rows = report.tables[0].to_json()["rows"]
+    # Four Galician and Indonesian setups with 12 methods, two Russian ones with 6.
+    assert len(rows) == 4 * (2 + 12) + 2 * (2 + 6)
+    rows = [r for r in rows if r["target"] == "ID_GSD" and r["decoder"] == "frozen"]
+    row = next(r for r in rows if r["method"] == "NES, N = 400")
     assert row["learning rate"] == "0.0001"
     assert row["target test UAS"]["mean"] == pytest.approx(70)
-    assert row["change of UAS (p)"] == "+0.50 (0.030)"
+    assert len(row["target test UAS"]["values"]) == 3
+    assert row["change of UAS (p)"] == "+10.00 (0.000)"
+    assert row["better on source dev"] == "3 of 3"
+    assert row["CPU minutes"] == "1.00"
     assert row["paper: UAS"] == 71.41
-    for name, command in commands.items():
-        if "rate" in name and "bootstrap" not in name:
-            setup, seed = name.split("-")[1], name.rsplit("-", 1)[1]
-            start = f"runs/parser-{setup}-supervised-{seed}'"
-            assert any(word.endswith(start) for word in command), command
+    # 20 of the 60 rows are NES with N = 400.
+    reading = " ".join(report.notes)
+    assert "Of 60 rows that are adapted" in reading
+    assert "above the start in 20, with p < 0.05" in reading
+    assert "below it in 40" in reading
+
+
+def test_table2_waits_for_all_starts_of_a_setup(settings):
+    study = table2.Table2(settings)
+    first = study.more_runs({})
+    assert {type(run) for run in first} == {TrainingRun}
+    assert len(first) == 4 * 3 + 2
+    done = {run.name: {"scores": {}} for run in first if "GL_CTG" in run.name}
+    names = {run.name for run in study.more_runs(done)} - {run.name for run in first}
+    assert {name.split("-")[1] for name in names} == {"GL_CTG"}
+    some = dict(list(done.items())[:2])
+    assert len(study.more_runs(some)) == len(first)
+
+
+@pytest.fixture(scope="module")
+def supervised(tmp_path_factory):
+    """A parser that was trained on a few sentences of the demo treebank."""
+    from tfnes.train import main as train
+
+    path = tmp_path_factory.mktemp("supervised") / "run"
+    arguments = [
+        "--gin_file=gin_configs/parser_nes_fast.gin",
+        "--gin_param=train.phases = [@pretrain/Phase()]",
+        f"--output_dir={path}",
+        "--smoke",
+    ]
+    assert train(arguments) == 0
+    gin.clear_config()
+    return str(path)
+
+
+def test_adaptations_of_one_process_do_not_depend_on_each_other(supervised, tmp_path):
+    parser = {
+        "gin_files": ["gin_configs/parser_nes_fast.gin"],
+        "bindings": [
+            "train.phases = [@adapt/Phase()]",
+            "train.model = @saved_model()",
+            "saved_model.structure = @DependencyTree()",
+            "train.metrics = [@UAS(), @LAS(), @words/UAS()]",
+            "words/UAS.name = 'words_uas'",
+            "words/UAS.punctuation = False",
+        ],
+        "data_dir": None,
+        "smoke": True,
+    }
+    starts = [supervised, supervised]
+    found = parsing.evaluate_starts(starts, **parser)
+    start = found["starts"][0]
+    words, right = sum(found["counted"]), sum(start["correct"])
+    assert start["scores"]["target_test"]["words_uas"] == pytest.approx(right / words)
+    assert found["starts"][1] == start
+    result = parsing.adapt(
+        starts,
+        seeds=[0, 1],
+        rates=[0.0, 1e-2],
+        updates=2,
+        output=str(tmp_path / "all"),
+        **parser,
+    )
+    rate = result["rate"]
+    assert result["tried"][f"{rate:g}"] == max(result["tried"].values())
+    still, moved, other = (
+        json.loads((tmp_path / "all" / name).read_text("utf-8"))
+        for name in (
+            "rate0-seed0.json",
+            "rate0.01-seed0.json",
+            f"rate{rate:g}-seed1.json",
+        )
+    )
+    assert still["scores"] == start["scores"]
+    assert still["updates"] == 2
+    assert moved["scores"]["target_test"] != start["scores"]["target_test"]
+    assert result["adapted"][1] == other
+    # Alone, and after another one: the same. What is there is not made again.
+    again = tmp_path / "again"
+    again.mkdir()
+    (again / "rate0-seed0.json").write_text(json.dumps(still), "utf-8")
+    parsing.adapt(
+        starts,
+        seeds=[0, 1],
+        rates=[1e-2],
+        updates=2,
+        output=str(again),
+        **parser,
+    )
+    alone = json.loads((again / "rate0.01-seed0.json").read_text("utf-8"))
+    assert alone["scores"] == moved["scores"]
+    assert alone["correct"] == moved["correct"]
+    gin.clear_config()
 
 
 def test_bootstrap_sees_a_difference_and_sees_none():
     rng = np.random.default_rng(0)
     counted = rng.integers(5, 30, size=300)
     noise = rng.integers(-2, 3, size=300)
-    assert parsing.bootstrap(noise, counted, num_samples=999, seed=1)["p"] > 0.05
-    better = parsing.bootstrap(noise + 1, counted, num_samples=999, seed=1)
+    assert bootstrap.bootstrap(noise, counted, num_samples=999, seed=1)["p"] > 0.05
+    better = bootstrap.bootstrap(noise + 1, counted, num_samples=999, seed=1)
     assert better["p"] == pytest.approx(0.002)
     assert better["difference"] == pytest.approx(
         100 * (noise + 1).sum() / counted.sum()
     )
+    # Over seeds: the mean of what each got right.
+    first, second = [[3, 4], [5, 4]], [[5, 4], [5, 6]]
+    found = bootstrap.paired_bootstrap(first, second, [10, 10])
+    assert found["difference"] == pytest.approx(100 * (1 + 1) / 20)
 
 
 def test_collapse_is_seen():

@@ -127,6 +127,7 @@ class _Parser:
             self.phase.epochs = 1
         self.model = _configured("model")
         self.model.adapt(self.data)
+        self.model.build(next(iter(self.data.get_dataset(DEV, batch_size=64))))
         self.phase.set_frozen(self.model, ("decoder",))
         optimizer = self.phase.optimizer
         self.model.compile(optimizer, self.phase.estimator, _configured("metrics"))
