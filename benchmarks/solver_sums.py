@@ -11,7 +11,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from tfnes import random, solvers
+from tfnes import random, solvers, structures
 
 
 def _edges(nodes, batch):
@@ -51,6 +51,17 @@ def _projective_samples(scores):
 
 def _sparsemap(scores):
     return solvers.sparsemap(scores, argmax=solvers.maximum_spanning_tree)
+
+
+def _sparsemap_trees(scores, *, projective):
+    structure = structures.DependencyTree(projective=projective)
+    return solvers.sparsemap(
+        scores, argmax=structure.argmax, parts_rank=2, max_iterations=10
+    )
+
+
+_nonprojective = functools.partial(_sparsemap_trees, projective=False)
+_projective = functools.partial(_sparsemap_trees, projective=True)
 
 
 def _part(make_scores, functions):
@@ -110,5 +121,14 @@ PARTS = {
     ),
     "sparsemap": _part(
         _edges, {"forward": _sparsemap, "with gradient": _with_gradient(_sparsemap)}
+    ),
+    "sparsemap_trees": _part(
+        _arcs,
+        {
+            "non-projective": _nonprojective,
+            "with gradient": _with_gradient(_nonprojective),
+            "projective": _projective,
+            "projective, with gradient": _with_gradient(_projective),
+        },
     ),
 }

@@ -430,9 +430,11 @@ def test_adaptations_of_one_process_do_not_depend_on_each_other(supervised, tmp_
             "train.metrics = [@UAS(), @LAS(), @words/UAS()]",
             "words/UAS.name = 'words_uas'",
             "words/UAS.punctuation = False",
+            "ADAPT_EPOCHS = 1",
+            "ADAPT_BATCH_SIZE = 8",
         ],
         "data_dir": None,
-        "smoke": True,
+        "smoke": False,
     }
     starts = [supervised, supervised]
     found = parsing.evaluate_starts(starts, **parser)

@@ -22,6 +22,7 @@ from tfnes.experiments import catalog, configuration, evaluation
 from tfnes.experiments.run_directory import RunDirectory
 from tfnes.experiments.smoke import SmokeProvider
 from tfnes.files import write_text
+from tfnes.solvers import use_jit_compile
 
 TEST = "target_test"
 DEV = "source_dev"
@@ -104,6 +105,7 @@ class _Parser:
       bindings: `NAME=VALUE`.
       data_dir: where the treebanks are.
       smoke: whether everything is cut down to two batches of four.
+      xla: whether the solvers of the updates are compiled, which takes half a minute.
     """
 
     def __init__(
@@ -114,6 +116,7 @@ class _Parser:
         bindings: Sequence[str],
         data_dir: str | None,
         smoke: bool,
+        xla: bool = False,
     ):
         catalog.register_all()
         bindings = [*bindings, f"saved_model.run = {start!r}"]
@@ -135,7 +138,8 @@ class _Parser:
         state = [*optimizer.variables, *self.phase.estimator.variables]
         self._fresh = [(variable, variable.numpy()) for variable in state]
         self._predict = evaluation.TreePredictor(self.model)
-        self._update = self._trace()
+        with use_jit_compile(xla):
+            self._update = self._trace().get_concrete_function()
         self._sentences = self.data.sentences(TEST)[: self.data.num_examples(TEST)]
 
     def _trace(self):

@@ -87,6 +87,7 @@ class Scale:
       updates: of an epoch of the second phase, at most; None: all.
       nes_epochs: instead of `epochs` for NES with N = 400.
       nes_updates: instead of `updates` for NES with N = 400.
+      xla: whether the solvers of the second phase are compiled.
       brief: setups with the first seed only, and without the rows that are `extra`.
     """
 
@@ -99,6 +100,7 @@ class Scale:
     updates: int | None
     nes_epochs: int
     nes_updates: int | None
+    xla: bool
     brief: tuple[str, ...] = ()
 
 
@@ -113,6 +115,7 @@ SCALES = {
         updates=None,
         nes_epochs=10,
         nes_updates=None,
+        xla=True,
     ),
     "cpu": Scale(
         seeds=(0, 1, 2),
@@ -128,6 +131,7 @@ SCALES = {
         updates=8,
         nes_epochs=1,
         nes_updates=4,
+        xla=False,
         brief=("RU_GSD", "RU_TAIGA"),
     ),
 }
@@ -277,7 +281,7 @@ class Table2(Study):
             reduced = (
                 "Reduced: dev files stand in for missing training files, training "
                 "sentences of at most 30 words, small vectors; NES with N = 400 has "
-                "fewer updates than the others. "
+                "fewer updates than the others, and no solver is compiled by XLA. "
             )
         rates = ", ".join(f"{rate:g}" for rate in scale.learning_rates)
         brief = f" ({', '.join(scale.brief)}: the first)" if scale.brief else ""
@@ -337,6 +341,7 @@ class Table2(Study):
             seeds=self._seeds(setup),
             rates=scale.learning_rates,
             updates=scale.updates if whole else scale.nes_updates,
+            xla=scale.xla,
         )
 
     def _function(
