@@ -49,8 +49,11 @@ def parse():
     add("--learning_rates", nargs="+", type=float, default=[1e-3])
     add("--seed", type=int, default=0)
     add("--train_decoder", action="store_true")
-    add("--seconds", type=float, default=60.0)
-    return parser.parse_args()
+    add("--seconds", nargs="+", type=float, default=[60.0], help="one an estimator")
+    flags = parser.parse_args()
+    if len(flags.seconds) not in (1, len(flags.estimators)):
+        parser.error("--seconds must be one number, or one for each of --estimators")
+    return flags
 
 
 def make_model(flags):
@@ -85,7 +88,7 @@ def specification(dataset):
     }
 
 
-def adapt(data, model, flags):
+def adapt(data, model, flags, *, seconds):
     """Yields `(updates, seconds, loss, UAS)`, the first before any update."""
     test = data.get_dataset("target_test", batch_size=64)
     seed = tfnes.random.make_seed(0)
@@ -95,7 +98,10 @@ def adapt(data, model, flags):
         heads = model.predict_batch(batch)["heads"]
         return tf.boolean_mask(found, batch["lengths"] > 0), heads
 
-    losses = tf.function(losses, autograph=False, input_signature=[specification(test)])
+    with tfnes.solvers.use_jit_compile(False):  # a few batches, each of another shape
+        losses = tf.function(losses, autograph=False).get_concrete_function(
+            specification(test)
+        )
 
     def score():
         uas, every = UAS(), []
@@ -130,7 +136,7 @@ def adapt(data, model, flags):
             start = time.process_time()
             step(batch)
             spent, updates = spent + time.process_time() - start, updates + 1
-            over = spent > flags.seconds
+            over = spent > seconds
             if updates == due or over:
                 yield updates, spent, *score()
                 due = max(due + 1, int(1.25 * due))
@@ -142,14 +148,16 @@ def main():
     flags = parse()
     data, model = make_model(flags)
     weights = model.get_weights()
-    for expression in flags.estimators:
+    limits = flags.seconds * (len(flags.estimators) // len(flags.seconds))
+    for expression, limit in zip(flags.estimators, limits, strict=True):
         for rate in flags.learning_rates:
             model.set_weights(weights)
             optimizer = keras.optimizers.Adam(rate, epsilon=1e-8)
             model.compile(optimizer, setups.estimator_of(expression))
             optimizer.build(model.optimized_variables)
             print(f"{expression}, rate {rate:g}, seed {flags.seed}")
-            for updates, seconds, loss, uas in adapt(data, model, flags):
+            rows = adapt(data, model, flags, seconds=limit)
+            for updates, seconds, loss, uas in rows:
                 print(
                     f"{updates:6d} updates {seconds:8.2f} s  loss {loss:.4f}  "
                     f"UAS {uas:.2f}",
