@@ -15,6 +15,7 @@ import pytest
 import studies as toy_studies
 from made_images import write_images
 
+import tfnes
 from tfnes.experiments import catalog, configuration
 from tfnes.experiments.interruption import Interrupted
 from tfnes.experiments.reproduce import (
@@ -403,83 +404,83 @@ def test_table2_waits_for_all_starts_of_a_setup(settings):
     assert len(study.more_runs(some)) == len(first)
 
 
-@pytest.fixture(scope="module")
-def supervised(tmp_path_factory):
-    """A parser that was trained on a few sentences of the demo treebank."""
-    from tfnes.train import main as train
-
-    path = tmp_path_factory.mktemp("supervised") / "run"
-    arguments = [
-        "--gin_file=gin_configs/parser_nes_fast.gin",
-        "--gin_param=train.phases = [@pretrain/Phase()]",
-        f"--output_dir={path}",
-        "--smoke",
-    ]
-    assert train(arguments) == 0
-    gin.clear_config()
-    return str(path)
+@pytest.fixture
+def supervised(tmp_path):
+    """A run directory that holds a parser for the demo treebank."""
+    data = tfnes.datasets.DemoTreebank(seed=0)
+    model = tfnes.models.Parser(tfnes.structures.DependencyTree(projective=True))
+    model.adapt(data)
+    model.build(next(iter(data.get_dataset("source_dev", batch_size=4))))
+    model.save(tmp_path / "best.keras")
+    return str(tmp_path)
 
 
-def test_adaptations_of_one_process_do_not_depend_on_each_other(supervised, tmp_path):
-    parser = {
-        "gin_files": ["gin_configs/parser_nes_fast.gin"],
-        "bindings": [
+def test_adaptations_of_one_process_do_not_depend_on_each_other(supervised):
+    parser = parsing._Parser(
+        supervised,
+        gin_files=["gin_configs/parser_nes_fast.gin"],
+        bindings=[
             "train.phases = [@adapt/Phase()]",
             "train.model = @saved_model()",
             "saved_model.structure = @DependencyTree()",
-            "train.metrics = [@UAS(), @LAS(), @words/UAS()]",
+            "train.metrics = [@UAS(), @words/UAS()]",
             "words/UAS.name = 'words_uas'",
             "words/UAS.punctuation = False",
-            "ADAPT_EPOCHS = 1",
-            "ADAPT_BATCH_SIZE = 8",
         ],
-        "data_dir": None,
+        data_dir=None,
+        smoke=True,
+    )
+    parser.restart(supervised, rate=0.0)
+    start = parser.evaluate()
+    words = np.array(parser.counted)
+    assert len(words) == len(start["correct"]) == 8
+    assert (np.array(start["correct"]) <= words).all()
+
+    def adapted(rate, seed):
+        found = parser.adapt(supervised, rate=rate, seed=seed, updates=2)
+        assert found.pop("seconds") > 0
+        assert found.pop("updates") == 2
+        return found
+
+    first = adapted(1e-2, 0)
+    assert first["scores"]["target_test"] != start["scores"]["target_test"]
+    assert adapted(1e-2, 1)["scores"] != first["scores"]
+    # Neither weights nor momentum are left of what was before.
+    assert adapted(1e-2, 0) == first
+    assert adapted(0.0, 0)["scores"] == start["scores"]
+    gin.clear_config()
+
+
+def test_a_row_that_was_stopped_goes_on(tmp_path, monkeypatch):
+    class Fake:
+        calls = []  # noqa: RUF012
+
+        def __init__(self, start, **settings):
+            assert (start, settings) == ("a", {"smoke": False})
+
+        def adapt(self, start, *, rate, seed, updates):
+            if len(self.calls) == 3:
+                raise KeyboardInterrupt
+            self.calls.append((start, rate, seed, updates))
+            scores = {"source_dev": {"words_uas": 0.5 + rate, "uas": -rate}}
+            return {"scores": scores, "seed": seed}
+
+    monkeypatch.setattr(parsing, "_Parser", Fake)
+    arguments = {
+        "seeds": [0, 1, 2],
+        "rates": [0.1, 0.2],
+        "updates": 5,
+        "output": str(tmp_path),
         "smoke": False,
     }
-    starts = [supervised, supervised]
-    found = parsing.evaluate_starts(starts, **parser)
-    start = found["starts"][0]
-    words, right = sum(found["counted"]), sum(start["correct"])
-    assert start["scores"]["target_test"]["words_uas"] == pytest.approx(right / words)
-    assert found["starts"][1] == start
-    result = parsing.adapt(
-        starts,
-        seeds=[0, 1],
-        rates=[0.0, 1e-2],
-        updates=2,
-        output=str(tmp_path / "all"),
-        **parser,
-    )
-    rate = result["rate"]
-    assert result["tried"][f"{rate:g}"] == max(result["tried"].values())
-    still, moved, other = (
-        json.loads((tmp_path / "all" / name).read_text("utf-8"))
-        for name in (
-            "rate0-seed0.json",
-            "rate0.01-seed0.json",
-            f"rate{rate:g}-seed1.json",
-        )
-    )
-    assert still["scores"] == start["scores"]
-    assert still["updates"] == 2
-    assert moved["scores"]["target_test"] != start["scores"]["target_test"]
-    assert result["adapted"][1] == other
-    # Alone, and after another one: the same. What is there is not made again.
-    again = tmp_path / "again"
-    again.mkdir()
-    (again / "rate0-seed0.json").write_text(json.dumps(still), "utf-8")
-    parsing.adapt(
-        starts,
-        seeds=[0, 1],
-        rates=[1e-2],
-        updates=2,
-        output=str(again),
-        **parser,
-    )
-    alone = json.loads((again / "rate0.01-seed0.json").read_text("utf-8"))
-    assert alone["scores"] == moved["scores"]
-    assert alone["correct"] == moved["correct"]
-    gin.clear_config()
+    with pytest.raises(KeyboardInterrupt):
+        parsing.adapt(["a", "b", "c"], **arguments)
+    Fake.calls = Fake.calls[:2]
+    result = parsing.adapt(["a", "b", "c"], **arguments)
+    assert Fake.calls == [("a", 0.1, 0, 5), ("a", 0.2, 0, 5), ("c", 0.2, 2, 5)]
+    assert result["rate"] == 0.2
+    assert result["tried"] == {"0.1": 0.6, "0.2": 0.7}
+    assert [one["seed"] for one in result["adapted"]] == [0, 1, 2]
 
 
 def test_bootstrap_sees_a_difference_and_sees_none():
