@@ -407,7 +407,7 @@ def test_table2_waits_for_all_starts_of_a_setup(settings):
 @pytest.fixture
 def supervised(tmp_path):
     """A run directory that holds a parser for the demo treebank."""
-    data = tfnes.datasets.DemoTreebank(seed=0)
+    data = tfnes.datasets.DemoTreebank()
     model = tfnes.models.Parser(tfnes.structures.DependencyTree(projective=True))
     model.adapt(data)
     model.build(next(iter(data.get_dataset("source_dev", batch_size=4))))
