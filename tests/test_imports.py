@@ -15,7 +15,7 @@ PACKAGE = pathlib.Path(tfnes.__file__).parent
 # A module may import, at its top, from its own layer's line and from lines above.
 LAYERS = (
     ("errors", "registration", "typing"),
-    ("files", "random"),
+    ("checks", "files", "random"),
     ("solvers", "theory"),
     ("structures",),
     ("models",),
@@ -28,7 +28,7 @@ LAYERS = (
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # Leaves: what they may import beside the foundations.
 LEAVES = {"datasets": {"datasets"}, "metrics": {"metrics"}, "plotting": {"plotting"}}
-FOUNDATIONS = {"errors", "registration", "typing", "files", "random"}
+FOUNDATIONS = {"checks", "errors", "registration", "typing", "files", "random"}
 
 
 def imported_parts(path):

@@ -98,5 +98,5 @@ def test_number_of_steps_is_enough_and_the_least():
 
 
 def test_bad_arguments_name_themselves():
-    with pytest.raises(ConfigurationError, match=r"sigma must be positive.*0.0"):
+    with pytest.raises(ConfigurationError, match=r"sigma must be a finite number.*0.0"):
         theory.curvature_bound(bound=1.0, sigma=0.0, dimension=2)

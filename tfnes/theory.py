@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 
-from tfnes.errors import ConfigurationError
+from tfnes.checks import check_real
 
 
 def hessian_norm_bound(*, bound: float, sigma: float) -> float:
@@ -148,7 +148,4 @@ def num_steps(*, bound: float, sigma: float, dimension: int, delta: float) -> in
 
 def _check(**values: float) -> None:
     for name, value in values.items():
-        if not value > 0 or not math.isfinite(value):
-            raise ConfigurationError(
-                f"{name} must be positive and finite. Received: {value}."
-            )
+        check_real(name, value, above=0)

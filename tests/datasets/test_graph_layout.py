@@ -239,9 +239,9 @@ def test_reads_a_file_in_the_form_of_the_sample(tmp_path, square):
 
 
 def test_errors_say_what_to_do(tmp_path):
-    with pytest.raises(ConfigurationError, match="num_vertices >= 2"):
+    with pytest.raises(ConfigurationError, match=r"num_vertices must be .* at least 2"):
         small(num_vertices=1)
-    with pytest.raises(ConfigurationError, match="num_train >= 1"):
+    with pytest.raises(ConfigurationError, match=r"num_train must be .* at least 1"):
         small(num_train=0)
     with pytest.raises(ConfigurationError, match="no split 'dev'"):
         small().get_dataset("dev", batch_size=2)

@@ -44,12 +44,16 @@ FORMS = {
     "learned sigma": lambda: NES(
         population_size=6, sigma=tfnes.estimators.nes.SeparableSigma(sigma=0.1)
     ),
+    "sigma by layer": lambda: NES(
+        population_size=6, sigma=tfnes.estimators.nes.LayerSigma(sigma=0.1)
+    ),
     "activations": lambda: NES(population_size=6, noise="activations"),
     "examples": lambda: NES(noise="activations", **BY_EXAMPLE),
     "low rank": lambda: NES(noise="low_rank", **BY_EXAMPLE),
     "log-potentials": lambda: HybridNES(
         encoder=NES(noise="log_potentials", sigma=1.0, **BY_EXAMPLE)
     ),
+    "stochastic softmax": tfnes.estimators.StochasticSoftmax,
 }
 
 

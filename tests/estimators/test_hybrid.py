@@ -149,11 +149,11 @@ def test_fit_save_load_and_go_on(tmp_path):
     assert "decoder_gradient_norm" in history and "population_std" in history
     for old, new in zip(before, model.trainable_variables, strict=True):
         assert np.all(np.any(old != new))
-    model.estimator.encoder._empty_steps.assign(2)
+    model.estimator._empty_steps.assign(2)
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
     assert again.estimator.encoder.noise_source.size == 1 << 9
-    assert again.estimator.encoder._empty_steps == 2
+    assert again.estimator._empty_steps == 2
     for each in (model, again):
         each.fit(data, shuffle=False, verbose=0)
     for one_, two in zip(model.variables, again.variables, strict=True):

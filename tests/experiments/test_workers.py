@@ -3,10 +3,12 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -32,19 +34,24 @@ def free_addresses(count):
     return addresses
 
 
-def start_two_workers(output_dir, *, stops=("", "")):
-    """Starts the toy on two workers; returns the processes."""
+def start_two_workers(
+    output_dir, *, stops=("", ""), late=0, arguments=("", ""), versions=("", "")
+):
+    """Starts the toy on two workers, the second one late; returns the processes."""
     addresses = free_addresses(2)
     processes = []
     for index, stop in enumerate(stops):
+        time.sleep(late * index)
         task = {"type": "worker", "index": index}
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join([str(HERE), str(PACKAGE.parent)]),
             "TF_CONFIG": json.dumps({"cluster": {"worker": addresses}, "task": task}),
             "TOY_STOP": stop,
+            "TOY_VERSION": versions[index],
         }
         command = [sys.executable, "-m", "tfnes.train", "--strategy=multi_worker"]
         command += [f"--gin_file={HERE / 'toy.gin'}", f"--output_dir={output_dir}"]
+        command += arguments[index].split()
         # In a folder of its own, so that what it writes by mistake is seen.
         folder = output_dir.parent / f"worker{index}"
         folder.mkdir(exist_ok=True)
@@ -113,6 +120,75 @@ def test_stopped_workers_start_again_and_give_the_same_bits(tmp_path, train_toy)
                 assert float(value) == pytest.approx(float(other[name]), rel=1e-6)
             else:
                 assert value == other[name], name
+
+
+def has_stopped(process):
+    """Returns whether a process is one to which SIGSTOP was sent."""
+    stat = pathlib.Path(f"/proc/{process.pid}/stat").read_text()
+    return stat.rpartition(")")[2].split()[0] == "T"
+
+
+@pytest.mark.reliability
+@pytest.mark.thorough
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_worker_that_hangs(victim, undisturbed, tmp_path):
+    run = tmp_path / "run"
+    stops = ["", ""]
+    stops[victim] = "SIGSTOP@25"
+    processes = start_two_workers(run, stops=stops)
+    hanging, other = processes[victim], processes[1 - victim]
+    try:
+        while not has_stopped(hanging):
+            time.sleep(0.1)
+        began = time.monotonic()
+        err = other.communicate(timeout=120)[1]
+        print(f"ended after {time.monotonic() - began:.0f} s\n{err}")
+        assert other.returncode == WorkerLostError.exit_code
+        assert f"Error: Worker {victim} (127.0.0.1:" in err
+        assert "it hangs" in err and "Traceback" not in err
+        # The one that hung finds that the others have given it up.
+        hanging.send_signal(signal.SIGCONT)
+        print(hanging.communicate(timeout=120)[1])
+        assert hanging.returncode not in (0, None)
+    finally:
+        for process in processes:
+            process.kill()
+    for status, _, _ in run_on_two_workers(run):
+        assert status == 0
+    for a, b in zip(weights(run), weights(undisturbed), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.reliability
+@pytest.mark.thorough
+def test_a_worker_that_comes_late_is_waited_for(undisturbed, tmp_path):
+    run = tmp_path / "run"
+    for process in start_two_workers(run, late=30):
+        print(process.communicate(timeout=500)[1])
+        assert process.returncode == 0
+    for a, b in zip(weights(run), weights(undisturbed), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.reliability
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("what", "difference"),
+    [
+        ({"arguments": ("", "--gin_param=RATE=0.5")}, "configuration.*RATE = 0.5"),
+        ({"versions": ("", "0.0.1")}, "set of versions.*0.0.1"),
+    ],
+)
+def test_another_configuration_or_version(what, difference, tmp_path):
+    run = tmp_path / "run"
+    for index, process in enumerate(start_two_workers(run, **what)):
+        err = process.communicate(timeout=500)[1]
+        print(err)
+        assert process.returncode == ConfigurationError.exit_code
+        assert "Workers [1] have another" in err and "Traceback" not in err
+        if index:
+            assert re.search(difference, err, re.DOTALL)
+    assert not run.exists()
 
 
 @pytest.mark.parametrize(

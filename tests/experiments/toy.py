@@ -119,5 +119,7 @@ def _kill_before_write(number):
     tf.train.Checkpoint.write = write_without_index
 
 
+if version := os.environ.get("TOY_VERSION"):
+    tfnes.__version__ = version
 if number := int(os.environ.get("TOY_KILL_BEFORE_WRITE", 0)):
     _kill_before_write(number)

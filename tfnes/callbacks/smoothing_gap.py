@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from tfnes import random
-from tfnes.errors import ConfigurationError
+from tfnes.checks import check_integer, check_real, check_seed, check_text
 from tfnes.estimators.nes.smoothing import smoothed_loss
 from tfnes.registration import register
 
@@ -52,19 +52,18 @@ class SmoothingGap(keras.callbacks.Callback):
         seed: int = 0,
     ):
         super().__init__()
-        for name, value in (("num_examples", num_examples), ("every", every)):
-            if value < 1:
-                raise ConfigurationError(
-                    f"SmoothingGap.{name} must be at least 1. Received: {value}."
-                )
         self.dataset = dataset
-        self.split = split
-        self.num_examples = num_examples
-        self.sigma = sigma
-        self.num_perturbations = num_perturbations
-        self.loss = loss
-        self.every = every
-        self.seed = seed
+        self.split = check_text("SmoothingGap.split", split)
+        self.num_examples = check_integer(
+            "SmoothingGap.num_examples", num_examples, minimum=1
+        )
+        self.sigma = check_real("SmoothingGap.sigma", sigma, above=0)
+        self.num_perturbations = check_integer(
+            "SmoothingGap.num_perturbations", num_perturbations, minimum=4
+        )
+        self.loss = check_text("SmoothingGap.loss", loss)
+        self.every = check_integer("SmoothingGap.every", every, minimum=1)
+        self.seed = check_seed("SmoothingGap.seed", seed)
         self._gap: Any = None
 
     def on_epoch_end(self, epoch, logs=None):

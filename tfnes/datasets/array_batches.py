@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
+from tfnes.checks import check_integer
 from tfnes.datasets.batching import cut_batches, plan_batches
 
 
@@ -44,6 +45,7 @@ def make_array_dataset(
         >>> [batch["x"].numpy().tolist() for batch in data]
         [[20, 30], [40]]
     """
+    skip = check_integer("skip", skip, minimum=0)
     num_rows = len(next(iter(arrays.values())))
     plan = plan_batches(
         np.ones(num_rows, np.int32),

@@ -13,8 +13,8 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from tfnes.checks import check_choice, check_flag, check_integer, check_seed
 from tfnes.datasets.vocabulary import EncodedSentences
-from tfnes.errors import ConfigurationError
 from tfnes.typing import Batch
 
 BATCHINGS = ("bucketed", "random")
@@ -61,7 +61,11 @@ def plan_batches(
         >>> plan_batches(np.array([3, 9, 5, 4, 8]), batch_size=2).tolist()
         [[1, 4], [2, 3], [0, -1]]
     """
-    _check_plan(batch_size, batching)
+    batch_size = check_integer("batch_size", batch_size, minimum=1)
+    check_choice("batching", batching, BATCHINGS)
+    shuffle = check_flag("shuffle", shuffle)
+    drop_remainder = check_flag("drop_remainder", drop_remainder)
+    seed, epoch = check_seed("seed", seed), check_seed("epoch", epoch)
     lengths = np.asarray(lengths)
     order = np.arange(len(lengths))
     if shuffle:
@@ -105,6 +109,7 @@ def make_dataset(
       pad_batches: whether the smaller batch is filled with sentences of length 0, so
         that B is always `batch_size`.
     """
+    skip = check_integer("skip", skip, minimum=0)
     features = {"words": encoded.words}
     if encoded.unknown is not None:
         features["unknown"] = encoded.unknown
@@ -183,14 +188,3 @@ def permutation(size: int, *, seed: int, epoch: int, stream: int) -> np.ndarray:
     counter = np.array([0, 0, 0, stream], np.uint64)
     bits = np.random.Philox(key=key, counter=counter)
     return np.argsort(bits.random_raw(size), kind="stable")
-
-
-def _check_plan(batch_size: int, batching: str) -> None:
-    if batch_size < 1:
-        raise ConfigurationError(
-            f"batch_size must be at least 1. Received: {batch_size}."
-        )
-    if batching not in BATCHINGS:
-        raise ConfigurationError(
-            f"batching must be one of {BATCHINGS}. Received: {batching!r}."
-        )

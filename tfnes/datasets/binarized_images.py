@@ -8,6 +8,13 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from tfnes.checks import (
+    check_choice,
+    check_integer,
+    check_optional,
+    check_path,
+    check_seed,
+)
 from tfnes.datasets.array_batches import make_array_dataset, permutation
 from tfnes.datasets.provider import DatasetProvider
 from tfnes.errors import ConfigurationError, MissingDataError
@@ -72,15 +79,15 @@ class BinarizedImages(DatasetProvider):
         num_train: int | None = None,
         seed: int = 0,
     ):
-        if name not in OFFICIAL_SIZES:
-            raise ConfigurationError(
-                f"BinarizedImages.name must be one of {', '.join(OFFICIAL_SIZES)}. "
-                f"Received: {name!r}."
-            )
-        self.name = name
-        self.data_dir = data_dir
-        self.num_train = num_train
-        self.seed = seed
+        self.name = check_choice("BinarizedImages.name", name, OFFICIAL_SIZES)
+        self.data_dir = check_optional("BinarizedImages.data_dir", data_dir, check_path)
+        self.num_train = check_optional(
+            "BinarizedImages.num_train",
+            num_train,
+            check_integer,
+            minimum=_VALIDATION_SHARE,  # one of these is for validation
+        )
+        self.seed = check_seed("BinarizedImages.seed", seed)
         self._folder = _find_prepared(name, data_dir)
         self._builder = None
         self._local = {split: self._count(split) for split in OFFICIAL_SIZES[name]}

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tfnes.checks import check_choice, check_integer
 from tfnes.datasets.conllu_io import write_conllu
 from tfnes.datasets.cooccurrence import cooccurrence_vectors
 from tfnes.datasets.demo_grammar import DOMAINS, DemoGrammar
@@ -76,18 +77,28 @@ class DemoTreebank(SentenceProvider):
         vocabulary: str = "train",
         seed: int = 1,
     ):
-        self._config: dict[str, Any] = {
+        sizes = {
             "source_train": source_train,
             "source_dev": source_dev,
             "source_test": source_test,
             "target_train": target_train,
             "target_dev": target_dev,
             "target_test": target_test,
+        }
+        self._config: dict[str, Any] = {
+            split: check_integer(f"DemoTreebank.{split}", size, minimum=1)
+            for split, size in sizes.items()
+        }
+        vector_dimension = check_integer(
+            "DemoTreebank.vector_dimension", vector_dimension, minimum=0
+        )
+        check_choice("DemoTreebank.vocabulary", vocabulary, _VOCABULARIES)
+        seed = check_integer("DemoTreebank.seed", seed, minimum=0)
+        self._config |= {
             "vector_dimension": vector_dimension,
             "vocabulary": vocabulary,
             "seed": seed,
         }
-        self._check_config()
         grammar = DemoGrammar(seed=seed)
         sentences = {
             split: grammar.generate(
@@ -123,20 +134,6 @@ class DemoTreebank(SentenceProvider):
         for word, row in zip(words, rows.tolist(), strict=True):
             lines.append(" ".join([word, *(f"{value:.9g}" for value in row)]))
         write_text(path, "\n".join(lines) + "\n")
-
-    def _check_config(self) -> None:
-        least_values = dict.fromkeys(SPLITS, 1) | {"vector_dimension": 0, "seed": 0}
-        for name, least in least_values.items():
-            if self._config[name] < least:
-                raise ConfigurationError(
-                    f"DemoTreebank.{name} must be at least {least}. Received: "
-                    f"{self._config[name]}."
-                )
-        if self._config["vocabulary"] not in _VOCABULARIES:
-            raise ConfigurationError(
-                f"DemoTreebank.vocabulary must be one of {_VOCABULARIES}. Received: "
-                f"{self._config['vocabulary']!r}."
-            )
 
     def write_conllu(self, directory: str | os.PathLike) -> dict[str, Path]:
         """Writes the treebanks in the layout of a UD release.

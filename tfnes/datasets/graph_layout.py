@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import zipfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,10 +12,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfnes.checks import (
+    check_entries,
+    check_integer,
+    check_optional,
+    check_path,
+    check_seed,
+)
 from tfnes.datasets.array_batches import make_array_dataset
 from tfnes.datasets.provider import DatasetProvider
 from tfnes.datasets.spring_layout import simulate_layouts
-from tfnes.errors import ConfigurationError, DataError, MissingDataError
+from tfnes.errors import DataError, MissingDataError
 from tfnes.files import write_atomically
 from tfnes.registration import register
 
@@ -94,15 +102,22 @@ class GraphLayout(DatasetProvider):
         cache_dir: str | os.PathLike | None = None,
         path: str | os.PathLike | None = None,
     ):
-        self.num_vertices = num_vertices
-        self.num_timesteps = num_timesteps
-        self.seed = seed
-        self.cache_dir = cache_dir
-        self.path = path
+        self.num_vertices = check_integer(
+            "GraphLayout.num_vertices", num_vertices, minimum=2
+        )
+        self.num_timesteps = check_integer(
+            "GraphLayout.num_timesteps", num_timesteps, minimum=1
+        )
+        self.seed = check_seed("GraphLayout.seed", seed)
+        self.cache_dir = check_optional("GraphLayout.cache_dir", cache_dir, check_path)
+        self.path = check_optional("GraphLayout.path", path, check_path)
         self._sizes = {
-            "train": num_train,
-            "validation": num_validation,
-            "test": num_test,
+            split: check_integer(f"GraphLayout.num_{split}", size, minimum=least)
+            for split, size, least in (
+                ("train", num_train, 1),  # it scales all splits
+                ("validation", num_validation, 0),
+                ("test", num_test, 0),
+            )
         }
         self._arrays: dict[str, LayoutArrays] = {}
         if path is not None:
@@ -110,7 +125,6 @@ class GraphLayout(DatasetProvider):
             self._sizes = {s: len(a.edges) for s, a in self._arrays.items()}
             shape = self._arrays["train"].positions.shape
             self.num_timesteps, self.num_vertices = shape[1], shape[2]
-        _check_sizes(self.num_vertices, self.num_timesteps, self._sizes)
 
     def get_dataset(
         self,
@@ -197,8 +211,8 @@ class GraphLayout(DatasetProvider):
             )
             file = folder / f"{split}-{start:08d}-{stop:08d}.npz"
             if file.exists():
-                with np.load(file) as content:
-                    return LayoutArrays(content["positions"], content["edges"])
+                content = _load(file)
+                return LayoutArrays(content["positions"], content["edges"])
         shard = LayoutArrays(
             *simulate_layouts(
                 self.num_vertices,
@@ -222,41 +236,46 @@ def _read_file(path: Path) -> dict[str, LayoutArrays]:
             "out to generate the data."
         )
     arrays = {}
-    with np.load(path) as content:
-        for split, name in _NAMES_IN_FILE.items():
-            try:
-                positions = np.asarray(content[f"positions_{name}"], np.float32)
-                edges = np.asarray(content[f"edges_{name}"], np.uint8)
-            except KeyError as error:
-                raise DataError(
-                    f"{path}: {error}. GraphLayout needs positions_* and edges_* for "
-                    f"train, valid and test; the file has {', '.join(content)}."
-                ) from error
-            num_vertices = positions.shape[2] if positions.ndim == 4 else 0
-            if edges.ndim == 3 and edges.shape[1:] == (num_vertices, num_vertices):
-                rows, columns = np.triu_indices(num_vertices, k=1)
-                edges = edges[:, rows, columns]
-            expected = (len(positions), num_vertices * (num_vertices - 1) // 2)
-            if positions.shape[3:] != (2,) or edges.shape != expected:
-                raise DataError(
-                    f"{path}: positions_{name} must be [N, T, n, 2] and edges_{name} "
-                    f"[N, n, n] or [N, n (n - 1) / 2]. Received: {positions.shape} and "
-                    f"{content[f'edges_{name}'].shape}."
-                )
-            arrays[split] = LayoutArrays(positions, edges)
+    content = _load(path)
+    for split, name in _NAMES_IN_FILE.items():
+        try:
+            positions = np.asarray(content[f"positions_{name}"], np.float32)
+            edges = np.asarray(content[f"edges_{name}"])
+        except KeyError as error:
+            raise DataError(
+                f"{path}: {error}. GraphLayout needs positions_* and edges_* for "
+                f"train, valid and test; the file has {', '.join(content)}."
+            ) from error
+        num_vertices = positions.shape[2] if positions.ndim == 4 else 0
+        if edges.ndim == 3 and edges.shape[1:] == (num_vertices, num_vertices):
+            rows, columns = np.triu_indices(num_vertices, k=1)
+            edges = edges[:, rows, columns]
+        expected = (len(positions), num_vertices * (num_vertices - 1) // 2)
+        if positions.shape[3:] != (2,) or edges.shape != expected or not edges.size:
+            raise DataError(
+                f"{path}: positions_{name} must be [N, T, n, 2] and edges_{name} "
+                "[N, n, n] or [N, n (n - 1) / 2], with n of at least 2. Received: "
+                f"{positions.shape} and {content[f'edges_{name}'].shape}."
+            )
+        check_entries(f"{path}: positions_{name}", np.isfinite(positions), "finite")
+        check_entries(f"{path}: edges_{name}", (edges == 0) | (edges == 1), "0 or 1")
+        arrays[split] = LayoutArrays(positions, edges.astype(np.uint8))
     return arrays
 
 
-def _check_sizes(
-    num_vertices: int, num_timesteps: int, sizes: Mapping[str, int]
-) -> None:
-    if num_vertices < 2 or num_timesteps < 1:
-        raise ConfigurationError(
-            "GraphLayout needs num_vertices >= 2 and num_timesteps >= 1. Received: "
-            f"{num_vertices} and {num_timesteps}."
-        )
-    if sizes["train"] < 1 or min(sizes.values()) < 0:
-        raise ConfigurationError(
-            "GraphLayout needs num_train >= 1 (it scales all splits), and no negative "
-            f"number of examples. Received: {dict(sizes)}."
-        )
+def _load(path: Path) -> dict[str, np.ndarray]:
+    """Returns the arrays of an .npz; pickled objects could run code: refused."""
+    try:
+        with np.load(path) as content:
+            arrays = dict(content)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(
+            f"{path}: an .npz of plain arrays was expected, and it cannot be read as "
+            f"one: {error}. Write it by numpy.savez, or delete it if it is a cache."
+        ) from error
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biuf":
+            raise DataError(
+                f"{path}: {name} must hold numbers. Received: dtype {array.dtype}."
+            )
+    return arrays

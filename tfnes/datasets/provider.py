@@ -71,7 +71,7 @@ class DatasetProvider(abc.ABC):
 
     def check_split(self, split: str) -> None:
         """Raises ConfigurationError unless `split` is one of `splits`."""
-        if split not in self.splits:
+        if not isinstance(split, str) or split not in self.splits:
             raise ConfigurationError(
                 f"{type(self).__name__} has no split {split!r}. Splits: "
                 f"{', '.join(self.splits)}."

@@ -10,7 +10,9 @@ import difflib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from tfnes.checks import check_choice, check_optional, check_path, check_sequence
 from tfnes.errors import ConfigurationError, MissingDataError
 
 PARTS = ("train", "dev", "test")
@@ -45,6 +47,7 @@ def find_treebank(
         to put where.
       ConfigurationError: if a mapping has other keys, or several releases match.
     """
+    check_treebank("treebank", treebank)
     if isinstance(treebank, Mapping):
         return _explicit(treebank)
     path = Path(treebank)
@@ -84,13 +87,24 @@ def expected_files(treebank: str, data_dir: str | os.PathLike) -> str:
     )
 
 
-def _explicit(files: Mapping) -> dict[str, list[Path]]:
-    unknown = sorted(set(files) - set(PARTS))
-    if unknown or not files:
+def check_treebank(name: str, treebank: Any) -> TreebankSpec:
+    """Returns `treebank`; raises a `ConfigurationError` if it names no files."""
+    if not isinstance(treebank, Mapping):
+        return check_path(name, treebank)
+    for part, given in treebank.items():
+        check_choice(f"A key of {name}", part, PARTS)
+        if isinstance(given, list | tuple):
+            check_sequence(f"{name}[{part!r}]", given, check_path)
+        else:
+            check_optional(f"{name}[{part!r}]", given, check_path)
+    if not any(treebank.values()):
         raise ConfigurationError(
-            f"A treebank given by its files needs keys among {PARTS}. Received: "
-            f"{sorted(files)}."
+            f"{name} must give a file for one of {PARTS}. Received: {treebank!r}."
         )
+    return treebank
+
+
+def _explicit(files: Mapping) -> dict[str, list[Path]]:
     parts = {}
     for part in PARTS:
         given = files.get(part)

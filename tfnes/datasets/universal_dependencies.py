@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,17 +11,27 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from tfnes.checks import (
+    check_choice,
+    check_flag,
+    check_integer,
+    check_optional,
+    check_path,
+    check_real,
+    check_seed,
+)
 from tfnes.datasets.batching import permutation
 from tfnes.datasets.conllu_io import read_conllu
 from tfnes.datasets.sentence import Sentence
 from tfnes.datasets.sentence_provider import SPLITS, SentenceProvider
-from tfnes.datasets.treebank_layout import TreebankSpec, find_treebank
+from tfnes.datasets.treebank_layout import TreebankSpec, check_treebank, find_treebank
 from tfnes.datasets.vocabulary import Vocabulary, normalize
 from tfnes.datasets.word_vectors import read_word_vectors, special_vectors
-from tfnes.errors import ConfigurationError, DataError, MissingDataError
+from tfnes.errors import DataError, MissingDataError
 from tfnes.registration import register
 
 VOCABULARIES = ("train", "source", "all_files")
+VECTOR_WORDS = ("train", "all_files")
 MISSING_TRAIN = ("error", "dev")
 _SPLIT_STREAM = 2
 
@@ -101,30 +112,34 @@ class TreebankAdaptation(SentenceProvider):
         missing_train: str = "error",
         seed: int = 0,
     ):
-        _check_choice("vocabulary", vocabulary, VOCABULARIES)
-        _check_choice("vector_words", vector_words, ("train", "all_files"))
-        _check_choice("missing_train", missing_train, MISSING_TRAIN)
-        if not 0 < dev_fraction < 1:
-            raise ConfigurationError(
-                "TreebankAdaptation.dev_fraction must be between 0 and 1. Received: "
-                f"{dev_fraction}."
-            )
+        path = functools.partial(check_optional, check=check_path)
+        limit = functools.partial(check_optional, check=check_integer, minimum=1)
+        name = "TreebankAdaptation"
         self._config = {
-            "source": _plain(source),
-            "target": _plain(target),
-            "data_dir": _plain(data_dir),
-            "vectors": _plain(vectors),
-            "vocabulary": vocabulary,
-            "signatures": signatures,
-            "vector_words": vector_words,
-            "most_frequent_vectors": most_frequent_vectors,
-            "max_length": max_length,
-            "max_source_length": max_source_length,
-            "max_target_length": max_target_length,
-            "dev_fraction": dev_fraction,
-            "missing_train": missing_train,
-            "seed": seed,
+            "source": check_treebank(f"{name}.source", source),
+            "target": check_treebank(f"{name}.target", target),
+            "data_dir": path(f"{name}.data_dir", data_dir),
+            "vectors": path(f"{name}.vectors", vectors),
+            "vocabulary": check_choice(f"{name}.vocabulary", vocabulary, VOCABULARIES),
+            "signatures": check_flag(f"{name}.signatures", signatures),
+            "vector_words": check_choice(
+                f"{name}.vector_words", vector_words, VECTOR_WORDS
+            ),
+            "most_frequent_vectors": check_integer(
+                f"{name}.most_frequent_vectors", most_frequent_vectors, minimum=0
+            ),
+            "max_length": limit(f"{name}.max_length", max_length),
+            "max_source_length": limit(f"{name}.max_source_length", max_source_length),
+            "max_target_length": limit(f"{name}.max_target_length", max_target_length),
+            "dev_fraction": check_real(
+                f"{name}.dev_fraction", dev_fraction, above=0, below=1
+            ),
+            "missing_train": check_choice(
+                f"{name}.missing_train", missing_train, MISSING_TRAIN
+            ),
+            "seed": check_seed(f"{name}.seed", seed),
         }
+        self._config = {key: _plain(value) for key, value in self._config.items()}
         self.notes: list[str] = []
         # Everything that can be missing is looked for before anything long begins.
         source_files, target_files, vector_file = _all_or_all_faults(
@@ -308,14 +323,6 @@ def _all_or_all_faults(*searches: Callable[[], Any]) -> list[Any]:
     if faults:
         raise MissingDataError("\n\n".join(faults))
     return found
-
-
-def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise ConfigurationError(
-            f"TreebankAdaptation.{name} must be one of {tuple(choices)}. Received: "
-            f"{value!r}."
-        )
 
 
 def _names(files: Mapping[str, list[Path]]) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 import keras
 import numpy as np
 
+from tfnes.checks import check_entries
 from tfnes.datasets.sentence import Sentence
 from tfnes.errors import ConfigurationError, DataError
 
@@ -310,6 +311,8 @@ class Vocabulary:
                 f"Vocabulary.vectors must have one row for each of {rows} external "
                 f"words. Received: shape {self.vectors.shape}."
             )
+        if self.vectors is not None:
+            check_entries("vectors", np.isfinite(self.vectors), "finite")
 
 
 def _index(names: Sequence[str], specials: int) -> dict[str, int]:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfnes.errors import ConfigurationError, DataError, MissingDataError
+from tfnes.checks import check_integer
+from tfnes.errors import DataError, MissingDataError
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -89,8 +90,7 @@ def special_vectors(dimension: int, *, seed: int) -> np.ndarray:
     Returns:
       `[3, D]` float32.
     """
-    if dimension < 1:
-        raise ConfigurationError(f"dimension must be positive. Received: {dimension}.")
+    dimension = check_integer("dimension", dimension, minimum=1)
     key = np.array([int(seed) & (2**64 - 1), 0], np.uint64)
     bits = np.random.Philox(key=key).random_raw(3 * dimension)
     uniform = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53

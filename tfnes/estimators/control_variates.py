@@ -12,7 +12,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from tfnes.errors import ConfigurationError
+from tfnes.checks import check_flag, check_integer, check_real
 from tfnes.estimators.evaluation import sum_over_replicas
 from tfnes.registration import register
 from tfnes.typing import Tensor
@@ -96,7 +96,7 @@ class BatchMean(ControlVariate):
 
     def __init__(self, *, leave_one_out: bool = True, **kwargs):
         super().__init__(**kwargs)
-        self.leave_one_out = leave_one_out
+        self.leave_one_out = check_flag("BatchMean.leave_one_out", leave_one_out)
 
     def advantage(self, signal, *, weights, features):
         del features
@@ -135,13 +135,9 @@ class ExponentialMovingAverage(ControlVariate):
 
     def __init__(self, decay: float = 0.99, *, correct_start: bool = True, **kwargs):
         super().__init__(**kwargs)
-        if not 0 <= decay < 1:
-            raise ConfigurationError(
-                "ExponentialMovingAverage.decay must be in [0, 1). Received: "
-                f"{decay!r}."
-            )
-        self.decay = decay
-        self.correct_start = correct_start
+        name = type(self).__name__
+        self.decay = check_real(f"{name}.decay", decay, minimum=0, below=1)
+        self.correct_start = check_flag(f"{name}.correct_start", correct_start)
 
     def create(self, model):
         del model
@@ -197,12 +193,12 @@ class LeaveOneOut(ControlVariate):
 
     def __init__(self, num_samples: int = 4, **kwargs):
         super().__init__(**kwargs)
-        if num_samples < 2:
-            raise ConfigurationError(
-                "LeaveOneOut.num_samples must be at least 2, because each sample's "
-                f"baseline is the mean of the others. Received: {num_samples!r}."
-            )
-        self.num_samples = num_samples
+        self.num_samples = check_integer(
+            "LeaveOneOut.num_samples",
+            num_samples,
+            minimum=2,
+            hint="The baseline of a sample is the mean of the others.",
+        )
 
     def advantage(self, signal, *, weights, features):
         del weights, features

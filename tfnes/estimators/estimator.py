@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
-from tfnes.typing import Batch, GradientEstimate, Seed
+from tfnes.errors import NonFiniteError
+from tfnes.typing import Batch, GradientEstimate, Seed, Tensor
 
 if TYPE_CHECKING:
     from tfnes.models.structured_vae import StructuredVAE
@@ -30,6 +31,11 @@ class GradientEstimator(tf.__internal__.tracking.AutoTrackable, abc.ABC):
     """True: `estimate` sees the batch of all replicas and returns the same on each.
     False: each replica estimates from its own examples, and the model adds up the
     gradients, weighted by the number of real examples."""
+
+    max_empty_steps: int = 10
+    """Updates in a row that may be skipped before training is given up."""
+
+    _empty_steps: Any = None  # a variable, once compiled
 
     def build(self, model: StructuredVAE) -> None:
         """Checks that `model` has what is needed, and creates the estimator's state.
@@ -67,12 +73,40 @@ class GradientEstimator(tf.__internal__.tracking.AutoTrackable, abc.ABC):
           seed: `[2]` int32 key of this update.
         """
 
+    def start_counting(self) -> None:
+        """Creates the counter of skipped updates; called from `compile`."""
+        if self._empty_steps is None:
+            self._empty_steps = self.add_variable("empty_steps", dtype="int32")
+
+    def count_update(self, applied: Tensor) -> None:
+        """Counts updates in a row that were not applied; called in each update.
+
+        Args:
+          applied: `[]` bool, whether this update was.
+        """
+        self._empty_steps.assign(tf.where(applied, 0, self._empty_steps + 1))
+
     def check(self) -> None:
         """Raises if training cannot go on; called between updates, not in a graph.
 
         Raises:
           NonFiniteError: if updates keep being skipped.
         """
+        empty = int(tf.convert_to_tensor(self._empty_steps))
+        if empty < self.max_empty_steps:
+            return
+        raise NonFiniteError(
+            f"{type(self).__name__} skipped {empty} updates in a row: "
+            f"{self.why_skipped()}"
+        )
+
+    def why_skipped(self) -> str:
+        """Returns why an update is skipped, what is expected, and what to do."""
+        return (
+            "the loss, a gradient or the learning rate was NaN or infinite. Expected "
+            "finite numbers. Look for them in the data, lower the learning rate, or "
+            "bound the log-probabilities of the model."
+        )
 
     def add_variable(
         self,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from tfnes.checks import check_integer, check_optional
 from tfnes.estimators.estimator import GradientEstimator
 from tfnes.estimators.evaluation import all_finite, example_mean
 from tfnes.registration import register
@@ -45,7 +46,9 @@ class Exact(GradientEstimator):
     """
 
     def __init__(self, *, num_nodes: int | None = None):
-        self.num_nodes = num_nodes
+        self.num_nodes = check_optional(
+            "Exact.num_nodes", num_nodes, check_integer, minimum=1
+        )
 
     def build(self, model: StructuredVAE) -> None:
         require_ability(model.structure, HasEnumeration, user="Exact")

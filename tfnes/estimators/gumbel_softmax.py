@@ -5,7 +5,8 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from tfnes.errors import ConfigurationError, UnsupportedStructureError
+from tfnes.checks import check_integer, check_real
+from tfnes.errors import UnsupportedStructureError
 from tfnes.estimators.pathwise import PathwiseEstimator
 from tfnes.registration import register
 from tfnes.structures.categorical import Categorical
@@ -83,16 +84,11 @@ class AnnealedTemperature(keras.optimizers.schedules.LearningRateSchedule):
         minimum: float = 0.5,
         interval: int = 1000,
     ):
-        if not (0 < minimum <= initial and rate >= 0 and interval >= 1):
-            raise ConfigurationError(
-                "AnnealedTemperature needs 0 < minimum <= initial, rate >= 0 and "
-                f"interval >= 1. Received: initial={initial}, rate={rate}, "
-                f"minimum={minimum}, interval={interval}."
-            )
-        self.initial = initial
-        self.rate = rate
-        self.minimum = minimum
-        self.interval = interval
+        name = type(self).__name__
+        self.minimum = check_real(f"{name}.minimum", minimum, above=0)
+        self.initial = check_real(f"{name}.initial", initial, minimum=self.minimum)
+        self.rate = check_real(f"{name}.rate", rate, minimum=0)
+        self.interval = check_integer(f"{name}.interval", interval, minimum=1)
 
     def __call__(self, step):
         step = tf.cast(step, tf.int64)

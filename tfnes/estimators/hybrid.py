@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfnes import random
+from tfnes.checks import check_instance
 from tfnes.errors import ConfigurationError
 from tfnes.estimators.estimator import GradientEstimator
 from tfnes.estimators.evaluation import all_finite
@@ -75,17 +76,19 @@ class HybridNES(GradientEstimator):
 
     def __init__(self, *, encoder: NES, decoder: str | NES = "pathwise"):
         super().__init__()
-        if not isinstance(encoder, NES):
-            raise ConfigurationError(
-                "HybridNES.encoder must be an NES estimator, such as "
-                f"NES(population_size=8). Received: {encoder!r}."
+        check_instance(
+            "HybridNES.encoder",
+            encoder,
+            NES,
+            expected="an NES estimator, such as NES(population_size=8)",
+        )
+        if not isinstance(decoder, str) or decoder != "pathwise":
+            check_instance(
+                "HybridNES.decoder",
+                decoder,
+                NES,
+                expected="'pathwise' or an NES estimator",
             )
-        if decoder != "pathwise" and not isinstance(decoder, NES):
-            raise ConfigurationError(
-                "HybridNES.decoder must be 'pathwise' or an NES estimator. "
-                f"Received: {decoder!r}."
-            )
-        if isinstance(decoder, NES):
             if decoder.exact_expectation:
                 raise ConfigurationError(
                     "HybridNES.decoder searches at given latents. Received: an NES "
@@ -127,10 +130,13 @@ class HybridNES(GradientEstimator):
     def metric_names(self, model: StructuredVAE) -> Sequence[str]:
         return (*self.encoder.metric_names(model), "decoder_gradient_norm")
 
-    def check(self) -> None:
-        self.encoder.check()
-        if isinstance(self.decoder, NES):
-            self.decoder.check()
+    @property
+    def max_empty_steps(self) -> int:
+        """That of `encoder`."""
+        return self.encoder.max_empty_steps
+
+    def why_skipped(self) -> str:
+        return self.encoder.why_skipped()
 
     def estimate(
         self, model: StructuredVAE, batch: Batch, *, seed: Seed

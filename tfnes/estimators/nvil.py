@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfnes import random
-from tfnes.errors import ConfigurationError
+from tfnes.checks import check_flag, check_integer, check_real, check_sequence
 from tfnes.estimators.control_variates import Advantage, ControlVariate, RunningMean
 from tfnes.estimators.evaluation import example_mean, sum_over_replicas
 from tfnes.estimators.score_function import ScoreFunctionEstimator
@@ -104,14 +104,14 @@ class LearnedBaseline(ControlVariate):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if not 0 <= decay < 1:
-            raise ConfigurationError(
-                f"The decay of NVIL must be in [0, 1). Received: {decay!r}."
-            )
-        self.hidden_units = tuple(hidden_units)
-        self.decay = decay
-        self.normalize_variance = normalize_variance
-        self.num_features = num_features
+        self.hidden_units = check_sequence(
+            "NVIL.hidden_units", hidden_units, check_integer, minimum=1
+        )
+        self.decay = check_real("NVIL.decay", decay, minimum=0, below=1)
+        self.normalize_variance = check_flag(
+            "NVIL.normalize_variance", normalize_variance
+        )
+        self.num_features = check_integer("NVIL.num_features", num_features, minimum=1)
 
     def create(self, model):
         del model

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from tfnes import random
-from tfnes.errors import ConfigurationError
+from tfnes.checks import check_flag, check_real
 from tfnes.estimators.estimator import GradientEstimator
 from tfnes.estimators.evaluation import (
     all_finite,
@@ -54,13 +54,11 @@ class PathwiseEstimator(GradientEstimator):
         self, *, temperature: Temperature = 1.0, straight_through: bool = False
     ):
         super().__init__()
-        if not callable(temperature) and not temperature > 0:
-            raise ConfigurationError(
-                f"{type(self).__name__}.temperature must be positive. "
-                f"Received: {temperature!r}."
-            )
+        name = type(self).__name__
+        if not callable(temperature):
+            temperature = check_real(f"{name}.temperature", temperature, above=0)
         self.temperature = temperature
-        self.straight_through = straight_through
+        self.straight_through = check_flag(f"{name}.straight_through", straight_through)
 
     @abc.abstractmethod
     def relax(

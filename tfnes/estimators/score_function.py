@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfnes import random
-from tfnes.errors import ConfigurationError
+from tfnes.checks import check_choice, check_instance
 from tfnes.estimators.control_variates import ControlVariate, NoControlVariate
 from tfnes.estimators.estimator import GradientEstimator
 from tfnes.estimators.evaluation import (
@@ -68,19 +68,15 @@ class ScoreFunctionEstimator(GradientEstimator):
     ):
         super().__init__()
         name = type(self).__name__
-        if density not in DENSITIES:
-            raise ConfigurationError(
-                f"{name}.density must be one of {DENSITIES}. Received: {density!r}."
-            )
         if control_variate is None:
             control_variate = NoControlVariate()
-        if not isinstance(control_variate, ControlVariate):
-            raise ConfigurationError(
-                f"{name}.control_variate must be a ControlVariate, such as "
-                f"BatchMean(), or None. Received: {control_variate!r}."
-            )
-        self.control_variate = control_variate
-        self.density = density
+        self.control_variate = check_instance(
+            f"{name}.control_variate",
+            control_variate,
+            ControlVariate,
+            expected="a ControlVariate, such as BatchMean(), or None",
+        )
+        self.density = check_choice(f"{name}.density", density, DENSITIES)
 
     @property
     def evaluations_per_step(self) -> int:

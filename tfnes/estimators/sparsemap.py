@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from tfnes.errors import ConfigurationError
+from tfnes.checks import check_integer
 from tfnes.estimators.pathwise import PathwiseEstimator, Temperature
 from tfnes.registration import register
 from tfnes.solvers.active_set import sparsemap
@@ -49,12 +49,9 @@ class SparseMAP(PathwiseEstimator):
         max_iterations: int = 10,
     ):
         super().__init__(temperature=temperature, straight_through=straight_through)
-        if max_iterations < 1:
-            raise ConfigurationError(
-                f"SparseMAP.max_iterations must be at least 1. Received: "
-                f"{max_iterations}."
-            )
-        self.max_iterations = max_iterations
+        self.max_iterations = check_integer(
+            "SparseMAP.max_iterations", max_iterations, minimum=1
+        )
 
     def relax(self, model, log_potentials, noise, lengths, *, seed):
         temperature = tf.cast(self.current_temperature(model), noise.dtype)

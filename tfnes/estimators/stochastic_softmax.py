@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from tfnes.errors import ConfigurationError
+from tfnes.checks import check_optional, check_real
 from tfnes.estimators.evaluation import possible_parts
 from tfnes.estimators.pathwise import PathwiseEstimator, Temperature
 from tfnes.registration import register
@@ -56,12 +56,13 @@ class StochasticSoftmax(PathwiseEstimator):
         max_range: float | None = None,
     ):
         super().__init__(temperature=temperature, straight_through=straight_through)
-        if max_range is not None and not max_range > 0:
-            raise ConfigurationError(
-                f"StochasticSoftmax.max_range must be positive. Received: {max_range}. "
-                "Use None for no clipping."
-            )
-        self.max_range = max_range
+        self.max_range = check_optional(
+            "StochasticSoftmax.max_range",
+            max_range,
+            check_real,
+            above=0,
+            hint="Use None for no clipping.",
+        )
 
     def build(self, model):
         require_ability(model.structure, HasMarginals, user="StochasticSoftmax")

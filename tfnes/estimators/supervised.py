@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from tfnes.checks import check_optional, check_text
 from tfnes.errors import ConfigurationError
 from tfnes.estimators.estimator import GradientEstimator
 from tfnes.estimators.evaluation import all_finite
@@ -47,7 +48,7 @@ class Supervised(GradientEstimator):
 
     def __init__(self, *, weights: str | None = None):
         super().__init__()
-        self.weights = weights
+        self.weights = check_optional("Supervised.weights", weights, check_text)
 
     def build(self, model: StructuredVAE) -> None:
         if not callable(getattr(model, "supervised_loss", None)):

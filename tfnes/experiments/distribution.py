@@ -6,10 +6,12 @@ import contextlib
 import json
 import logging
 import os
+import signal
+import threading
 
 import tensorflow as tf
 
-from tfnes.errors import ConfigurationError
+from tfnes.errors import ConfigurationError, WorkerLostError
 
 LOGGER = logging.getLogger("tfnes")
 
@@ -29,6 +31,8 @@ def strategy_scope(
 
     Raises:
       ConfigurationError: if the devices cannot be had.
+      WorkerLostError: if the workers do not come together within TensorFlow's hour, or
+        one of them dies before.
     """
     if name != "mirrored" and num_devices is not None:
         raise ConfigurationError(
@@ -38,7 +42,7 @@ def strategy_scope(
         return contextlib.nullcontext()
     if name == "multi_worker":
         check_cluster(os.environ.get("TF_CONFIG", ""))
-        return tf.distribute.MultiWorkerMirroredStrategy().scope()
+        return _join_cluster().scope()
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus and num_devices is not None:
         return tf.distribute.MirroredStrategy(
@@ -86,6 +90,28 @@ def check_cluster(text: str) -> None:
         address,
         ", ".join(others) or "nobody",
     )
+
+
+def _join_cluster() -> tf.distribute.MultiWorkerMirroredStrategy:
+    """Waits for all workers.
+
+    TensorFlow waits outside of Python, where the handler of Ctrl-C does not come to
+    run; so Ctrl-C then ends the process at once, as there is nothing to save yet.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL) if in_main_thread else None
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except (tf.errors.OpError, RuntimeError) as error:
+        cause = str(error).strip().partition("\n")[0]
+        raise WorkerLostError(
+            f"The workers did not come together: {cause}. Expected that all that "
+            "TF_CONFIG lists are started within an hour, and none ends. See their "
+            "outputs, then start all of them again."
+        ) from error
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGINT, before)
 
 
 def _logical_cpus(count: int) -> list[str]:

@@ -69,7 +69,7 @@ def describe(dataset: Any) -> dict[str, Any]:
     return {
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "versions": {"tfnes": tfnes.__version__, **_versions()},
+        "versions": versions(),
         "commit": _commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -93,14 +93,15 @@ def digest(dataset: Any) -> str:
     return digest.hexdigest()[:16]
 
 
-def _versions() -> dict[str, str]:
-    versions = {}
+def versions() -> dict[str, str]:
+    """Returns the versions of this package and of those that numbers depend on."""
+    found = {"tfnes": tfnes.__version__}
     for package in PACKAGES:
         try:
-            versions[package] = importlib.metadata.version(package)
+            found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return versions
+    return found
 
 
 def _commit() -> str | None:

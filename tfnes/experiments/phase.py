@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 
+from tfnes.checks import (
+    check_choice,
+    check_flag,
+    check_instance,
+    check_integer,
+    check_optional,
+    check_sequence,
+    check_text,
+)
 from tfnes.errors import ConfigurationError
 from tfnes.registration import register
 
@@ -73,35 +82,42 @@ class Phase:
         patience: int | None = None,
         linear_decay: bool = False,
     ):
-        if not name.isidentifier():
+        if not check_text("Phase.name", name).isidentifier():
             raise ConfigurationError(
                 "Phase.name must be a word of letters, digits and _. Received: "
                 f"{name!r}."
             )
-        for argument, value in (("epochs", epochs), ("batch_size", batch_size)):
-            if value < 1:
-                raise ConfigurationError(
-                    f"Phase.{argument} of {name!r} must be at least 1. Received: "
-                    f"{value}."
-                )
-        if keep not in KEEP:
-            raise ConfigurationError(
-                f"Phase.keep of {name!r} must be one of {KEEP}. Received: {keep!r}."
-            )
         self.name = name
         self.estimator = estimator
-        self.optimizer = optimizer
-        self.split = split
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.drop_remainder = drop_remainder
-        self.batching = batching
-        self.frozen = tuple(frozen)
-        self.keep = keep
-        self.start_is_candidate = start_is_candidate
-        self.patience = patience
-        self.linear_decay = linear_decay
+        self.optimizer = self._check(
+            "optimizer",
+            optimizer,
+            check_instance,
+            kind=keras.optimizers.Optimizer,
+            expected="a Keras optimizer",
+        )
+        self.split = self._check("split", split, check_text)
+        self.epochs = self._check("epochs", epochs, check_integer, minimum=1)
+        self.batch_size = self._check(
+            "batch_size", batch_size, check_integer, minimum=1
+        )
+        self.shuffle = self._check("shuffle", shuffle, check_flag)
+        self.drop_remainder = self._check("drop_remainder", drop_remainder, check_flag)
+        self.batching = self._check(
+            "batching", batching, check_optional, check=check_text
+        )
+        self.frozen = check_sequence(f"Phase.frozen of {name!r}", frozen, check_text)
+        self.keep = self._check("keep", keep, check_choice, choices=KEEP)
+        self.start_is_candidate = self._check(
+            "start_is_candidate", start_is_candidate, check_flag
+        )
+        self.patience = self._check(
+            "patience", patience, check_optional, check=check_integer, minimum=1
+        )
+        self.linear_decay = self._check("linear_decay", linear_decay, check_flag)
+
+    def _check(self, argument: str, value: Any, checked: Callable, **kwargs) -> Any:
+        return checked(f"Phase.{argument} of {self.name!r}", value, **kwargs)
 
     def dataset_arguments(self) -> dict[str, Any]:
         """Returns what a provider's `get_dataset` is to be given for this phase."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 from collections.abc import Sequence
@@ -10,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import gin
 
-from tfnes.errors import ConfigurationError
+from tfnes.checks import (
+    check_choice,
+    check_flag,
+    check_instance,
+    check_integer,
+    check_optional,
+    check_path,
+    check_real,
+    check_sequence,
+    check_text,
+)
 from tfnes.experiments import configuration
 
 if TYPE_CHECKING:
@@ -82,20 +93,57 @@ def train(
       DataError, MissingDataError: if data is wrong or missing.
       WorkerLostError: if another process of the model's distribution strategy is gone.
     """
+    import keras
+
+    from tfnes.datasets import DatasetProvider
     from tfnes.experiments import environment
     from tfnes.experiments.experiment import Experiment
+    from tfnes.experiments.phase import Phase
     from tfnes.experiments.results import RunResult
     from tfnes.experiments.run_directory import RunDirectory
     from tfnes.experiments.smoke import SmokeProvider
     from tfnes.experiments.unused_bindings import warn_of_unused_bindings
     from tfnes.experiments.workers import Workers
     from tfnes.files import write_text
+    from tfnes.models.trainable import TrainableModel
 
-    if monitor_mode not in ("max", "min"):
-        raise ConfigurationError(
-            f"train.monitor_mode must be 'max' or 'min'. Received: {monitor_mode!r}."
+    check_instance(
+        "train.model",
+        model,
+        TrainableModel,
+        expected="a model with an estimator, such as tfnes.models.Parser()",
+    )
+    check_instance(
+        "train.dataset", dataset, DatasetProvider, expected="a DatasetProvider"
+    )
+
+    def each(name: str, values: Any, kind: type) -> list:
+        check = functools.partial(
+            check_instance, kind=kind, expected=f"a {kind.__name__}"
         )
-    phases = list(phases)
+        return list(check_sequence(f"train.{name}", values, check))
+
+    phases = each("phases", phases, Phase)
+    metrics = each("metrics", metrics, keras.metrics.Metric)
+    baselines = each("baselines", baselines, keras.metrics.Metric)
+    callbacks = each("callbacks", callbacks, keras.callbacks.Callback)
+    check_path("train.output_dir", output_dir)
+    # Keras, which draws the initial weights, takes no larger seed.
+    seed = check_integer("train.seed", seed, minimum=0, maximum=2**32 - 1)
+    check_text("train.monitor", monitor)
+    check_choice("train.monitor_mode", monitor_mode, ("max", "min"))
+    evaluate = check_sequence("train.evaluate", evaluate, check_text)
+    positive = functools.partial(check_integer, minimum=1)
+    positive("train.evaluation_batch_size", evaluation_batch_size)
+    positive("train.keep_checkpoints", keep_checkpoints)
+    check_optional("train.checkpoint_updates", checkpoint_updates, positive)
+    check_optional(
+        "train.checkpoint_seconds", checkpoint_seconds, check_real, minimum=0
+    )
+    check_integer("train.pictures", pictures, minimum=0)
+    check_flag("train.smoke", smoke)
+    if verbose != "auto":
+        check_integer("train.verbose", verbose, minimum=0, maximum=2)
     config = configuration.describe(
         {"model": model, "dataset": dataset, "phases": phases, "seed": seed},
         smoke=smoke,
@@ -127,6 +175,9 @@ def train(
         verbose=verbose,
     )
     with workers.watch(), contextlib.closing(directory):
+        workers.require_same(
+            json.dumps(environment.versions(), indent=0), what="set of versions"
+        )
         workers.require_same(config, what="configuration")
         if workers.is_chief:
             directory.open(config)

@@ -183,10 +183,10 @@ class Workers:
         names = [f"worker {i} ({self.addresses[i]})" for i in others]
         who = " and ".join(names) or "another worker"
         return (
-            f"{who[0].upper()}{who[1:]} is gone: it ended, or it cannot be reached, "
-            f"so worker {self.index} of {self.count} cannot go on. See its own output "
-            "for why. Then start all workers again with the same commands: the run "
-            "goes on from its last checkpoint."
+            f"{who[0].upper()}{who[1:]} is gone: it ended, it hangs, or it cannot be "
+            f"reached, so worker {self.index} of {self.count} cannot go on. See its "
+            "own output for why. Then start all workers again with the same commands: "
+            "the run goes on from its last checkpoint."
         )
 
     # Collective operations -----------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfnes.checks import check_flag
 from tfnes.registration import register
 from tfnes.typing import Batch, Tensor
 
@@ -16,7 +17,7 @@ class _WordAccuracy(keras.metrics.Metric):
 
     def __init__(self, *, punctuation: bool = True, name: str, **kwargs):
         super().__init__(name=name, **kwargs)
-        self.punctuation = punctuation
+        self.punctuation = check_flag(f"{type(self).__name__}.punctuation", punctuation)
         # Whole numbers: a float32 sum would stop counting at 2^24 words.
         self.correct, self.total = (
             self.add_weight(name=n, shape=(), dtype="int64", initializer="zeros")

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfnes.errors import ConfigurationError
+from tfnes.checks import check_choice
 from tfnes.metrics.attachment import UAS
 from tfnes.registration import register
 from tfnes.typing import Tensor
@@ -65,12 +65,8 @@ class BranchingBaseline(UAS):
         name: str | None = None,
         **kwargs,
     ):
-        if direction not in _HEADS:
-            raise ConfigurationError(
-                "BranchingBaseline.direction must be 'right' or 'left'. Received: "
-                f"{direction!r}."
-            )
-        name = name or f"{direction}_branching_uas"
+        check_choice("BranchingBaseline.direction", direction, _HEADS)
+        name = f"{direction}_branching_uas" if name is None else name
         super().__init__(punctuation=punctuation, name=name, **kwargs)
         self.direction = direction
 

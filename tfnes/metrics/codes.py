@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfnes.checks import check_integer, check_real, check_text
 from tfnes.registration import register
 from tfnes.typing import Batch, Tensor
 
@@ -49,9 +50,13 @@ class UsedCodes(keras.metrics.Metric):
         **kwargs,
     ):
         super().__init__(name=name, **kwargs)
-        self.num_categories = num_categories
-        self.min_share = min_share
-        self.output_key = output
+        self.num_categories = num_categories = check_integer(
+            "UsedCodes.num_categories", num_categories, minimum=1
+        )
+        self.min_share = check_real(
+            "UsedCodes.min_share", min_share, minimum=0, maximum=1
+        )
+        self.output_key = check_text("UsedCodes.output", output)
         self.counts = self.add_weight(
             name="counts", shape=(num_categories,), dtype="float64", initializer="zeros"
         )

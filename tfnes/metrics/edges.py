@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfnes.errors import ConfigurationError
+from tfnes.checks import check_choice, check_text
 from tfnes.registration import register
 from tfnes.typing import Batch, Tensor
 
@@ -29,11 +29,10 @@ class _EdgeScore(keras.metrics.Metric):
         name: str | None = None,
         **kwargs,
     ):
-        if reading not in READINGS:
-            raise ConfigurationError(
-                f"{type(self).__name__}.reading must be one of {READINGS}. "
-                f"Received: {reading!r}."
-            )
+        own = type(self).__name__
+        reading = check_choice(f"{own}.reading", reading, READINGS)
+        gold = check_text(f"{own}.gold", gold)
+        output = check_text(f"{own}.output", output)
         if name is None:
             name = f"edge_{self._score}"
             if reading != "direct":

@@ -9,6 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfnes.checks import check_real
 from tfnes.metrics.edges import EdgeF1
 from tfnes.metrics.means import OutputMean
 from tfnes.registration import register
@@ -82,7 +83,7 @@ class CopyLastFrame(OutputMean):
     ):
         kwargs.pop("output", None)
         super().__init__(output="neg_elbo", name=name, **kwargs)
-        self.variance = variance
+        self.variance = check_real("CopyLastFrame.variance", variance, above=0)
 
     def update_state(self, batch: Batch, outputs: Any = None) -> None:
         del outputs

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfnes.checks import check_text
 from tfnes.registration import register
 from tfnes.typing import Batch, Tensor
 
@@ -40,7 +41,8 @@ class OutputMean(keras.metrics.Metric):
         name: str | None = None,
         **kwargs,
     ):
-        super().__init__(name=name or output, **kwargs)
+        output = check_text(f"{type(self).__name__}.output", output)
+        super().__init__(name=output if name is None else name, **kwargs)
         self.output_key = output
         self.sum, self.count = (
             self.add_weight(name=n, shape=(), dtype="float64", initializer="zeros")

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfnes import registration
+from tfnes.checks import check_integer, check_optional, check_real
 from tfnes.models.rows import example_rows, examples_differ
 from tfnes.models.structured_vae import StructuredVAE
 from tfnes.structures import Categorical
@@ -69,22 +70,26 @@ class MLP(StructuredVAE):
         log_prob_bound: float | None = None,
         **kwargs,
     ):
-        super().__init__(structure or Categorical(), **kwargs)
-        self.hidden_units = hidden_units
-        self.num_categories = num_categories
-        self.input_size = input_size
-        self.log_prob_bound = log_prob_bound
+        super().__init__(Categorical() if structure is None else structure, **kwargs)
+        self.hidden_units = check_integer("MLP.hidden_units", hidden_units, minimum=1)
+        self.num_categories = check_integer(
+            "MLP.num_categories", num_categories, minimum=1
+        )
+        self.input_size = check_integer("MLP.input_size", input_size, minimum=1)
+        self.log_prob_bound = check_optional(
+            "MLP.log_prob_bound", log_prob_bound, check_real, above=0
+        )
         self.encoder = keras.Sequential(
             [
-                _dense(input_size, hidden_units, "relu"),
-                _dense(hidden_units, num_categories),
+                _dense(self.input_size, self.hidden_units, "relu"),
+                _dense(self.hidden_units, self.num_categories),
             ],
             name="encoder",
         )
         self.decoder = keras.Sequential(
             [
-                _dense(num_categories, hidden_units, "relu"),
-                _dense(hidden_units, input_size),
+                _dense(self.num_categories, self.hidden_units, "relu"),
+                _dense(self.hidden_units, self.input_size),
             ],
             name="decoder",
         )

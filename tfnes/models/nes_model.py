@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfnes import random
+from tfnes.checks import check_function, check_instance
 from tfnes.errors import ConfigurationError
 from tfnes.models.trainable import TrainableModel
 from tfnes.typing import ELBOTerms, Seed, Tensor
@@ -59,13 +60,12 @@ class NESModel(TrainableModel):
         **kwargs,
     ):
         super().__init__(seed=seed, **kwargs)
-        if not callable(loss):
-            raise ConfigurationError(
-                "NESModel.loss must be a function loss(batch, seed) -> [B]. "
-                f"Received: {loss!r}."
-            )
-        self.network = network
-        self._loss = loss
+        self.network = check_instance(
+            "NESModel.network", network, keras.Layer, expected="a Keras model"
+        )
+        self._loss = check_function(
+            "NESModel.loss", loss, expected="a function loss(batch, seed) -> [B]"
+        )
 
     def shared_terms(self, batch: Any, *, seed: Seed) -> dict[str, Any]:
         """Returns the key that all members of a population give to the loss."""

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfnes import random
-from tfnes.errors import ConfigurationError
+from tfnes.checks import check_choice, check_flag, check_integer, check_real
 from tfnes.models.nri_decoder import InteractionDecoder
 from tfnes.models.nri_encoder import NRIEncoder
 from tfnes.models.structured_vae import StructuredVAE
@@ -81,33 +81,20 @@ class NRI(StructuredVAE):
         skip_first: bool = False,
         **kwargs,
     ):
-        super().__init__(structure or SpanningTree(), **kwargs)
-        if kl not in KL_LAWS:
-            raise ConfigurationError(
-                f"NRI.kl must be one of {KL_LAWS}. Received: {kl!r}."
-            )
-        for name, value in (
-            ("hidden_units", hidden_units),
-            ("prediction_steps", prediction_steps),
-            ("evaluation_prediction_steps", evaluation_prediction_steps),
-        ):
-            if value < 1:
-                raise ConfigurationError(
-                    f"NRI.{name} must be at least 1. Received: {value}."
-                )
-        if not variance > 0:
-            raise ConfigurationError(
-                f"NRI.variance must be positive. Received: {variance}."
-            )
-        self.hidden_units = hidden_units
-        self.prediction_steps = prediction_steps
-        self.evaluation_prediction_steps = evaluation_prediction_steps
-        self.variance = variance
-        self.kl = kl
-        self.skip_first = skip_first
-        self.encoder = NRIEncoder(hidden_units=hidden_units, name="encoder")
+        super().__init__(SpanningTree() if structure is None else structure, **kwargs)
+        self.hidden_units = check_integer("NRI.hidden_units", hidden_units, minimum=1)
+        self.prediction_steps = check_integer(
+            "NRI.prediction_steps", prediction_steps, minimum=1
+        )
+        self.evaluation_prediction_steps = check_integer(
+            "NRI.evaluation_prediction_steps", evaluation_prediction_steps, minimum=1
+        )
+        self.variance = check_real("NRI.variance", variance, above=0)
+        self.kl = check_choice("NRI.kl", kl, KL_LAWS)
+        self.skip_first = check_flag("NRI.skip_first", skip_first)
+        self.encoder = NRIEncoder(hidden_units=self.hidden_units, name="encoder")
         self.decoder = InteractionDecoder(
-            hidden_units=hidden_units, skip_first=skip_first, name="decoder"
+            hidden_units=self.hidden_units, skip_first=self.skip_first, name="decoder"
         )
 
     def encode(self, batch, *, training=False):

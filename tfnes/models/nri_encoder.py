@@ -58,10 +58,11 @@ class BatchStatistics(keras.layers.Layer):
                 (self.moving_mean, mean),
                 (self.moving_variance, variance),
             ):
-                moving.assign(
-                    self.momentum * moving
-                    + (1 - self.momentum) * tf.stop_gradient(value)
-                )
+                moved = self.momentum * moving
+                moved += (1 - self.momentum) * tf.stop_gradient(value)
+                # One bad batch, of which no update is made, must not stay in here.
+                kept = tf.convert_to_tensor(moving)
+                moving.assign(tf.where(tf.math.is_finite(moved), moved, kept))
         else:
             mean = tf.convert_to_tensor(self.moving_mean)
             variance = tf.convert_to_tensor(self.moving_variance)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,13 @@ import keras
 import tensorflow as tf
 
 from tfnes import random
+from tfnes.checks import (
+    check_flag,
+    check_instance,
+    check_integer,
+    check_optional,
+    check_real,
+)
 from tfnes.errors import ConfigurationError
 from tfnes.models.layers import (
     DecoderStates,
@@ -117,17 +125,23 @@ class Parser(StructuredVAE):
         **kwargs,
     ):
         super().__init__(structure, seed=seed, **kwargs)
-        self.embedding_size = embedding_size
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.scorer_size = scorer_size
-        self.decoder_size = decoder_size
-        self.word_dropout = word_dropout
-        self.external_dropout = external_dropout
-        self.dropout = dropout
-        self.elbo_with_relations = elbo_with_relations
-        self.vector_size = vector_size
-        self._decoder_trainable = decoder_trainable
+        size = functools.partial(check_integer, minimum=1)
+        self.embedding_size = size("Parser.embedding_size", embedding_size)
+        self.hidden_size = size("Parser.hidden_size", hidden_size)
+        self.num_layers = size("Parser.num_layers", num_layers)
+        self.scorer_size = size("Parser.scorer_size", scorer_size)
+        self.decoder_size = size("Parser.decoder_size", decoder_size)
+        self.word_dropout = check_real("Parser.word_dropout", word_dropout, minimum=0)
+        share = functools.partial(check_real, minimum=0, maximum=1)
+        self.external_dropout = share("Parser.external_dropout", external_dropout)
+        self.dropout = check_real("Parser.dropout", dropout, minimum=0, below=1)
+        self.elbo_with_relations = check_flag(
+            "Parser.elbo_with_relations", elbo_with_relations
+        )
+        self.vector_size = check_optional("Parser.vector_size", vector_size, size)
+        self._decoder_trainable = check_flag(
+            "Parser.decoder_trainable", decoder_trainable
+        )
         self.vocabulary: Any = None
         if vocabulary is not None:
             self._create(vocabulary)
@@ -146,7 +160,14 @@ class Parser(StructuredVAE):
             )
 
     def _create(self, vocabulary) -> None:
-        self.vocabulary = vocabulary
+        from tfnes.datasets.vocabulary import Vocabulary
+
+        self.vocabulary = check_instance(
+            "Parser.vocabulary",
+            vocabulary,
+            Vocabulary,
+            expected="a tfnes.datasets.Vocabulary, such as a data set's `vocabulary`",
+        )
         if vocabulary.vectors is not None:
             self.vector_size = int(vocabulary.vectors.shape[1])
         self.has_vectors = vocabulary.external_words is not None

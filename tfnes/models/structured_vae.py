@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfnes import random
+from tfnes.checks import check_instance
 from tfnes.errors import ConfigurationError
 from tfnes.models.dependencies import dependent_variables
 from tfnes.models.trainable import TrainableModel
@@ -42,7 +43,12 @@ class StructuredVAE(TrainableModel):
 
     def __init__(self, structure: Structure, *, seed: int = 0, **kwargs):
         super().__init__(seed=seed, **kwargs)
-        self.structure = structure
+        self.structure = check_instance(
+            f"{type(self).__name__}.structure",
+            structure,
+            Structure,
+            expected="a Structure, such as tfnes.structures.Categorical()",
+        )
 
     # What a subclass gives -----------------------------------------------------------
 

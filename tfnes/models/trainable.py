@@ -9,12 +9,17 @@ import keras
 import tensorflow as tf
 
 from tfnes import random
+from tfnes.checks import check_instance, check_seed
 from tfnes.errors import ConfigurationError
 from tfnes.models import replication
 from tfnes.models.building import TracedModel
 from tfnes.models.rate import EvaluationRate
+<<<<<<< HEAD
 from tfnes.models.update import apply_update, check_learning_rate
 from tfnes.solvers.batching import use_jit_compile
+=======
+from tfnes.models.update import apply_update, check_finite, check_learning_rate
+>>>>>>> d9fa6f2 (Check arguments by one module; count and end what is not finite for every estimator; tests of load, paths, workers, determinism)
 from tfnes.typing import Batch, GradientEstimate, Seed, Tensor
 
 if TYPE_CHECKING:
@@ -41,7 +46,7 @@ class TrainableModel(TracedModel):
 
     def __init__(self, *, seed: int = 0, **kwargs):
         super().__init__(**kwargs)
-        self.seed = seed
+        self.seed = check_seed(f"{type(self).__name__}.seed", seed)
         self.estimator: GradientEstimator | None = None
         self.step = self.add_weight(
             name="step",
@@ -141,13 +146,22 @@ class TrainableModel(TracedModel):
         )
         check_learning_rate(self.optimizer)
         if seed is not None:
-            self.seed = seed
+            self.seed = check_seed("compile.seed", seed)
+        from tfnes.estimators.estimator import GradientEstimator
+
+        check_instance(
+            "compile.estimator",
+            estimator,
+            GradientEstimator,
+            expected="an estimator, such as tfnes.estimators.NES()",
+        )
         estimator.build(self)
+        estimator.start_counting()
         if self.built:
             estimator.build_state(self)
         self.estimator = estimator
         self._progress.compile(
-            train=[self.loss_name, *estimator.metric_names(self)],
+            train=[self.loss_name, *estimator.metric_names(self), "skipped_updates"],
             test=self.test_names,
             metrics=metrics,
         )
@@ -192,19 +206,24 @@ class TrainableModel(TracedModel):
           seed: `[2]` int32 key of the run; `step` is folded in here.
 
         Returns:
-          The estimate that was applied.
+          The estimate that was applied; its metrics say by `skipped_updates`, 0 or
+          1, whether it was not finite and so was left out.
         """
         seed = random.fold_in(seed, self.step)
         estimator = self.require_estimator()
         estimate = estimator.estimate(self, batch, seed=seed)
-        apply_update(
+        applied = apply_update(
             self.optimizer,
             estimate,
             weight=tf.reduce_sum(self.example_weights(batch)),
             reduced=estimator.gathers_replicas,
         )
+        estimator.count_update(applied)
         self.step.assign_add(1)
-        return estimate
+        skipped = 1 - tf.cast(applied, tf.float32)
+        return estimate._replace(
+            metrics={**estimate.metrics, "skipped_updates": skipped}
+        )
 
     def _sums(
         self, estimate: GradientEstimate, weight: Tensor
@@ -267,6 +286,8 @@ class TrainableModel(TracedModel):
             return self.predict_batch(batch)
 
     def make_train_function(self, force: bool = False):
+        # Some kernels make 0 of NaN, so the loss need not show it.
+        check_finite(self.variables)
         if self.train_function is None or force:
             super().make_train_function(force)
             run, estimator = self.train_function, self.require_estimator()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
-from tfnes.errors import ConfigurationError
+from tfnes.errors import ConfigurationError, NonFiniteError
 from tfnes.models import replication
 from tfnes.typing import GradientEstimate, Tensor
 
@@ -29,7 +29,7 @@ def apply_update(
     *,
     weight: Tensor,
     reduced: bool,
-) -> None:
+) -> Tensor:
     """Applies `estimate` where it is finite; else variables and slots stay untouched.
 
     With several replicas the gradients are summed here, and the optimizer, which sums
@@ -43,6 +43,10 @@ def apply_update(
       estimate: of this replica.
       weight: `[]`, number of real examples of this replica.
       reduced: whether the estimate is of the examples of all replicas already.
+
+    Returns:
+      `[]` bool, the same on all replicas: whether estimate and learning rate were
+      finite, so that the update was made.
     """
     pairs = [
         (gradient, variable)
@@ -51,10 +55,12 @@ def apply_update(
         )
         if gradient is not None
     ]
+    finite = estimate.finite & tf.math.is_finite(
+        tf.cast(tf.convert_to_tensor(optimizer.learning_rate), tf.float32)
+    )
     if not pairs:
-        return
+        return finite
     gradients, variables = map(list, zip(*pairs, strict=True))
-    finite = estimate.finite
     if not tf.distribute.has_strategy():
 
         def step():
@@ -64,8 +70,7 @@ def apply_update(
                 variable.assign(value())
             return tf.constant(True)
 
-        tf.cond(finite, step, lambda: tf.constant(False))
-        return
+        return tf.cond(finite, step, lambda: tf.constant(False))
 
     if replication.num_replicas() > 1:
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
@@ -91,6 +96,23 @@ def apply_update(
     _assign_together(owners, [value for _, value in before], when=~finite)
     owners = [variable for variable, _ in kept]
     _assign_together(owners, [value() for _, value in kept], when=finite)
+    return finite
+
+
+def check_finite(variables: Sequence[keras.Variable]) -> None:
+    """Raises `NonFiniteError` if a number of the variables is NaN or infinite."""
+    names = [
+        variable.path
+        for variable in variables
+        if tf.as_dtype(variable.dtype).is_floating
+        and not tf.reduce_all(tf.math.is_finite(tf.convert_to_tensor(variable)))
+    ]
+    if names:
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        raise NonFiniteError(
+            f"{', '.join(names[:5])}{more}: NaN or infinite before training. Expected "
+            "finite weights. Start from others."
+        )
 
 
 def _sum_replicas(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from tfnes import errors
+from tfnes.checks import check_integer
 from tfnes.typing import Tensor
 
 # On the diagonal of Gram matrices of 0/1 vectors: keeps a singular one solvable.
@@ -66,10 +66,9 @@ def sparsemap(
       structured inference, Sections 3.2 and 3.3.
       Wolfe (1976), Finding the nearest point in a polytope.
     """
-    if max_iterations < 0:
-        raise errors.ConfigurationError(
-            f"sparsemap.max_iterations must be >= 0. Received: {max_iterations}."
-        )
+    max_iterations = check_integer(
+        "sparsemap.max_iterations", max_iterations, minimum=0
+    )
     log_potentials = tf.convert_to_tensor(log_potentials)
     shape = tf.shape(log_potentials)
     split = log_potentials.shape.rank - parts_rank

@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfnes import random
+from tfnes.checks import check_integer
 from tfnes.solvers import eisner_inside as chart
 from tfnes.solvers.eisner import LEFT, RIGHT, backtrack
 from tfnes.typing import Seed, Tensor
@@ -45,6 +46,7 @@ def sample_projective(
         >>> heads.shape
         TensorShape([3, 4])
     """
+    num_samples = check_integer("num_samples", num_samples, minimum=1)
     scores, lengths, restore = chart.prepare(tf.stop_gradient(log_potentials), lengths)
     batch = tf.shape(scores)[0]
     scores = tf.transpose(scores, [1, 2, 0])

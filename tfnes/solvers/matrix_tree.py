@@ -18,6 +18,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfnes import random
+from tfnes.checks import check_integer
 from tfnes.solvers import batching, edges, elimination, laplacian
 from tfnes.typing import Seed, Tensor
 
@@ -91,6 +92,7 @@ def directed_sample(
     O(n^3) once for all samples and O(n^2 log n) for each; no rejection, no mixing time.
     Arguments as for the partition; `seed` is a `[2]` int32 key.
     """
+    num_samples = check_integer("num_samples", num_samples, minimum=1)
     flat, sizes, unflatten = _flatten(log_potentials, lengths)
     trees = _sample(
         flat,
@@ -138,6 +140,7 @@ def sample(
     lengths: Tensor | None = None,
 ) -> Tensor:
     """Returns `[S, ..., E]` exact samples; see `directed_sample`."""
+    num_samples = check_integer("num_samples", num_samples, minimum=1)
     matrix, words = _directed(log_potentials, lengths)
     arcs = directed_sample(
         matrix, num_samples=num_samples, seed=seed, lengths=words, single_root=False

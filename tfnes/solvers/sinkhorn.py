@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from tfnes.checks import check_integer
 from tfnes.solvers import batching
 from tfnes.typing import Tensor
 
@@ -39,6 +40,7 @@ def sinkhorn(
       Sinkhorn (1964); Mena et al. (2018), Learning latent permutations with
       Gumbel-Sinkhorn networks, Section 2.
     """
+    num_iterations = check_integer("num_iterations", num_iterations, minimum=1)
     log_potentials = tf.convert_to_tensor(log_potentials)
     size = log_potentials.shape[-1]
     size = tf.shape(log_potentials)[-1] if size is None else size

@@ -11,6 +11,7 @@ import math
 import tensorflow as tf
 
 from tfnes import random
+from tfnes.checks import check_integer
 from tfnes.solvers import batching, edges
 from tfnes.solvers.prim import maximum_spanning_tree
 from tfnes.typing import Seed, Tensor
@@ -53,6 +54,9 @@ def spanning_tree_chain(
       Anari, Liu, Oveis Gharan & Vinzant (2021), Log-concave polynomials IV: mixing time
       of the down-up walk on the bases of a matroid.
     """
+    num_samples = check_integer("num_samples", num_samples, minimum=1)
+    if num_steps is not None:
+        num_steps = check_integer("num_steps", num_steps, minimum=0)
     log_potentials = tf.convert_to_tensor(log_potentials)
     vertices = edges.num_vertices(log_potentials)
     if num_steps is None:

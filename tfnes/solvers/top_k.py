@@ -11,6 +11,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfnes import errors, random
+from tfnes.checks import check_integer
 from tfnes.solvers import batching
 from tfnes.typing import Seed, Tensor
 
@@ -34,6 +35,7 @@ def top_k(log_potentials: Tensor, *, k: int, lengths: Tensor | None = None) -> T
         >>> tfnes.solvers.top_k(tf.constant([0.5, 2.0, 1.0]), k=2).numpy()
         array([0., 1., 1.], dtype=float32)
     """
+    k = check_integer("k", k, minimum=0)
     flat, sizes, unflatten = _flatten(log_potentials, lengths)
     parts = tf.shape(flat)[-1]
     real = tf.range(parts) < sizes[:, None]
@@ -59,6 +61,7 @@ def log_partition(
         >>> round(float(tf.exp(tfnes.solvers.subset_log_partition(tf.zeros([5]), k=2))))
         10
     """
+    k = check_integer("k", k, minimum=0)
     flat, sizes, unflatten = _flatten(log_potentials, lengths)
     return unflatten(_log_partition(flat, sizes, k))
 
@@ -67,6 +70,7 @@ def marginals(
     log_potentials: Tensor, *, k: int, lengths: Tensor | None = None
 ) -> Tensor:
     """Returns p(part in subset), `[..., K]`, the gradient of `log_partition`."""
+    k = check_integer("k", k, minimum=0)
     flat, sizes, unflatten = _flatten(log_potentials, lengths)
     with tf.GradientTape() as tape:
         tape.watch(flat)
@@ -87,6 +91,8 @@ def sample(
     It walks down the tournament of `log_partition`: at each pair the number of parts on
     the left is drawn given the number on both sides.
     """
+    k = check_integer("k", k, minimum=0)
+    num_samples = check_integer("num_samples", num_samples, minimum=1)
     flat, sizes, unflatten = _flatten(log_potentials, lengths)
     levels = _tournament(flat, sizes, k)
     count = tf.minimum(k, sizes)[:, None, None]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfnes import random
+from tfnes.checks import check_integer
 from tfnes.solvers import batching
 from tfnes.typing import Seed, Tensor
 
@@ -80,6 +81,7 @@ def sample(
 
     Forward sums, then states drawn backwards.
     """
+    num_samples = check_integer("num_samples", num_samples, minimum=1)
     flat, sizes, unflatten = _flatten(log_potentials, lengths)
     states = _sample(flat, sizes, random.make_seed(seed), num_samples=num_samples)
     return batching.samples_first(unflatten(states), -2)

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfnes import errors, registration
+from tfnes.checks import check_function, check_integer, check_optional
 from tfnes.structures.structure import Structure
 
 
@@ -52,15 +53,16 @@ class BlackBox(Structure):
         contains: Callable[[np.ndarray, int], bool] | None = None,
         log_count: Callable[[tuple[int, ...], int], float] | None = None,
     ):
-        if not callable(solver):
-            raise errors.ConfigurationError(
-                f"BlackBox.solver must be a function of (scores, length) that returns "
-                f"0s and 1s. Received: {solver!r}."
-            )
-        self.solver = solver
-        self.parts_rank = parts_rank
-        self._contains = contains
-        self._log_count = log_count
+        self.solver = check_function(
+            "BlackBox.solver",
+            solver,
+            expected="a function of (scores, length) that returns 0s and 1s",
+        )
+        self.parts_rank = check_integer("BlackBox.parts_rank", parts_rank, minimum=1)
+        self._contains = check_optional("BlackBox.contains", contains, check_function)
+        self._log_count = check_optional(
+            "BlackBox.log_count", log_count, check_function
+        )
 
     def argmax(self, log_potentials, *, lengths=None):
         log_potentials = tf.convert_to_tensor(log_potentials)

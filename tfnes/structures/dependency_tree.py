@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfnes import registration
+from tfnes.checks import check_flag
 from tfnes.solvers import matrix_tree
 from tfnes.solvers.chu_liu_edmonds import chu_liu_edmonds
 from tfnes.solvers.eisner import eisner
@@ -68,8 +69,8 @@ class DependencyTree(ExactInference, Structure):
     parts_rank = 2
 
     def __init__(self, *, projective: bool = True, single_root: bool = True) -> None:
-        self.projective = projective
-        self.single_root = single_root
+        self.projective = check_flag("DependencyTree.projective", projective)
+        self.single_root = check_flag("DependencyTree.single_root", single_root)
 
     def get_config(self) -> dict[str, Any]:
         return {"projective": self.projective, "single_root": self.single_root}

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfnes import errors, registration
+from tfnes import registration
+from tfnes.checks import check_integer
 from tfnes.solvers.viterbi import log_partition, marginals, sample, to_parts, viterbi
 from tfnes.structures.inference import ExactInference
 from tfnes.structures.structure import Structure
@@ -47,11 +48,7 @@ class LinearChain(ExactInference, Structure):
     parts_rank = 3
 
     def __init__(self, num_states: int):
-        if num_states < 1:
-            raise errors.ConfigurationError(
-                f"LinearChain.num_states must be >= 1. Received: {num_states}."
-            )
-        self.num_states = num_states
+        self.num_states = check_integer("LinearChain.num_states", num_states, minimum=1)
 
     def argmax(self, log_potentials, *, lengths=None):
         log_potentials = tf.convert_to_tensor(log_potentials)

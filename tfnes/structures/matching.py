@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfnes import errors, registration
+from tfnes import registration
+from tfnes.checks import check_integer
 from tfnes.solvers.linear_assignment import linear_assignment
 from tfnes.solvers.sinkhorn import sinkhorn
 from tfnes.structures.structure import Structure
@@ -48,11 +49,9 @@ class Matching(Structure):
     parts_rank = 2
 
     def __init__(self, num_iterations: int = 20):
-        if num_iterations < 1:
-            raise errors.ConfigurationError(
-                f"Matching.num_iterations must be >= 1. Received: {num_iterations}."
-            )
-        self.num_iterations = num_iterations
+        self.num_iterations = check_integer(
+            "Matching.num_iterations", num_iterations, minimum=1
+        )
 
     def argmax(self, log_potentials, *, lengths=None):
         log_potentials = tf.convert_to_tensor(log_potentials)

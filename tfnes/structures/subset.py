@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfnes import errors, registration
+from tfnes import registration
+from tfnes.checks import check_integer
 from tfnes.solvers.top_k import log_count, log_partition, marginals, sample, top_k
 from tfnes.structures.inference import ExactInference
 from tfnes.structures.structure import Structure
@@ -43,9 +44,7 @@ class Subset(ExactInference, Structure):
     """
 
     def __init__(self, k: int):
-        if k < 0:
-            raise errors.ConfigurationError(f"Subset.k must be >= 0. Received: {k}.")
-        self.k = k
+        self.k = check_integer("Subset.k", k, minimum=0)
 
     def argmax(self, log_potentials, *, lengths=None):
         return top_k(log_potentials, k=self.k, lengths=lengths)

@@ -1,7 +1,8 @@
 """Natural Evolution Strategies: the model is only evaluated, never differentiated.
 
 * `nes`: the estimator (Algorithm 1), one pass over mirrored pairs; `arguments`: the
-  checks of its arguments; `memory`: what an update takes, told before it runs.
+  checks of its arguments; `memory`: what an update takes, told before it runs;
+  `update_setup`: what an update evaluates, and with which noise.
 * `fitness`: the loss of each example, with the latent noise fixed.
 * `perturbation`: where the noise acts; noise on the weights.
 * `search_distribution`: sigma that is learned; `adaptive_noise`: noise with it.

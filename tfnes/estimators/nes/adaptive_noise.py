@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfnes.estimators.nes.fitness import Fitness
 from tfnes.estimators.nes.noise import NoiseSource
 from tfnes.estimators.nes.perturbation import WeightNoise
+from tfnes.estimators.nes.replicas import opaque
 from tfnes.estimators.nes.search_distribution import SearchDistribution
 from tfnes.typing import Seed
 
@@ -57,7 +58,8 @@ class AdaptiveNoise(WeightNoise):
         return super().contribution(step, plus, minus), share
 
     def gradients(self, total):
-        odd, self._spread = total
+        # Else constants of the two uses would be moved into how it was summed up.
+        odd, self._spread = tf.nest.map_structure(opaque, total)
         return self.parameters.gradients(
             self._distribution.transform(odd, self.parameters)
         )

@@ -14,7 +14,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfnes import registration
-from tfnes.errors import ConfigurationError
+from tfnes.checks import check_choice
 from tfnes.typing import Tensor
 
 
@@ -151,9 +151,5 @@ def get(shaping: str | FitnessShaping) -> FitnessShaping:
     }
     if isinstance(shaping, FitnessShaping):
         return shaping
-    if shaping in named:
-        return named[shaping]()
-    raise ConfigurationError(
-        f"NES.fitness_shaping must be one of {sorted(named)} or a FitnessShaping. "
-        f"Received: {shaping!r}."
-    )
+    hint = "A FitnessShaping of your own does, too."
+    return named[check_choice("NES.fitness_shaping", shaping, named, hint=hint)]()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,8 @@ import keras
 import tensorflow as tf
 
 from tfnes import registration
-from tfnes.errors import ConfigurationError, NonFiniteError
+from tfnes.checks import check_choice, check_flag, check_integer
+from tfnes.errors import ConfigurationError
 from tfnes.estimators.estimator import GradientEstimator
 from tfnes.estimators.evaluation import example_index
 from tfnes.estimators.nes import fitness_shaping as shapings
@@ -20,7 +22,15 @@ from tfnes.estimators.nes import (  # noqa: F401 (their rules are registered)
     rules_parser,
     rules_recurrent,
 )
-from tfnes.estimators.nes.arguments import check_arguments
+from tfnes.estimators.nes.arguments import (
+    BASELINES,
+    GRANULARITIES,
+    NOISES,
+    WITHOUT_RULE,
+    check_combination,
+    check_population_size,
+    check_sigma,
+)
 from tfnes.estimators.nes.examples import run_examples
 from tfnes.estimators.nes.fitness import Fitness
 from tfnes.estimators.nes.members import run_members
@@ -147,36 +157,24 @@ class NES(GradientEstimator):
         num_shards: int = 4,
         max_empty_steps: int = 10,
     ):
-        shaping = shapings.get(fitness_shaping)
-        check_arguments(
-            population_size=population_size,
-            sigma=sigma,
-            noise=noise,
-            granularity=granularity,
-            rank=rank,
-            baseline=baseline,
-            without_rule=without_rule,
-            shaping=shaping,
-            num_latent_samples=num_latent_samples,
-            exact_expectation=exact_expectation,
-            num_shards=num_shards,
-            max_empty_steps=max_empty_steps,
-        )
-        self.population_size = population_size
-        self.sigma = sigma
-        self.noise = noise
-        self.granularity = granularity
-        self.rank = rank
-        self.baseline = baseline
-        self.without_rule = without_rule
+        at_least_1 = functools.partial(check_integer, minimum=1)
+        self.population_size = check_population_size(population_size)
+        self.sigma = check_sigma(sigma)
+        self.noise = check_choice("NES.noise", noise, NOISES)
+        self.granularity = check_choice("NES.granularity", granularity, GRANULARITIES)
+        self.rank = at_least_1("NES.rank", rank)
+        self.baseline = check_choice("NES.baseline", baseline, BASELINES)
+        self.without_rule = check_choice("NES.without_rule", without_rule, WITHOUT_RULE)
         self.noise_source = noises.get(noise_source)
-        self.fitness_shaping = shaping
-        self.num_latent_samples = num_latent_samples
-        self.exact_expectation = exact_expectation
-        self.num_shards = num_shards
-        self.max_empty_steps = max_empty_steps
-        self.evaluations_per_step = population_size * num_latent_samples
-        self._empty_steps: Any = None  # a variable, once built
+        self.fitness_shaping = shapings.get(fitness_shaping)
+        self.num_latent_samples = at_least_1(
+            "NES.num_latent_samples", num_latent_samples
+        )
+        self.exact_expectation = check_flag("NES.exact_expectation", exact_expectation)
+        self.num_shards = at_least_1("NES.num_shards", num_shards)
+        self.max_empty_steps = at_least_1("NES.max_empty_steps", max_empty_steps)
+        check_combination(self)
+        self.evaluations_per_step = self.population_size * self.num_latent_samples
 
     def build(self, model: StructuredVAE) -> None:
         if self.exact_expectation:
@@ -184,8 +182,6 @@ class NES(GradientEstimator):
                 model.structure, HasEnumeration, user="NES(exact_expectation=True)"
             )
         self.noise_source.build()
-        if self._empty_steps is None:
-            self._empty_steps = self.add_variable("empty_steps", dtype="int32")
 
     def build_state(
         self,
@@ -219,7 +215,6 @@ class NES(GradientEstimator):
             "population_std",
             "gradient_norm",
             "dropped_pairs",
-            "skipped_updates",
             *(("sigma",) if callable(self.sigma) or self._adaptive else ()),
         )
 
@@ -227,15 +222,13 @@ class NES(GradientEstimator):
     def _adaptive(self) -> bool:
         return isinstance(self.sigma, SearchDistribution)
 
-    def check(self) -> None:
-        empty = int(self._empty_steps.numpy())
-        if empty >= self.max_empty_steps:
-            raise NonFiniteError(
-                f"NES skipped {empty} updates in a row: all losses of the population "
-                "were NaN, infinite, or equal. Expected finite losses that differ. "
-                f"Lower NES.sigma (now {self.sigma}) or the learning rate, or bound "
-                "the log-probabilities of the model."
-            )
+    def why_skipped(self) -> str:
+        return (
+            "all losses of the population were NaN, infinite, or equal, or the "
+            "learning rate was not finite. Expected finite losses that differ. Lower "
+            f"NES.sigma (now {self.sigma}) or the learning rate, or bound the "
+            "log-probabilities of the model."
+        )
 
     def estimate(
         self,
@@ -294,13 +287,11 @@ class NES(GradientEstimator):
         gradients = outcome.gradients
         norm = tf.linalg.global_norm(gradients)
         finite = (outcome.deviation > 0) & tf.math.is_finite(norm)
-        self._empty_steps.assign(tf.where(finite, 0, self._empty_steps + 1))
         metrics = {
             "population_mean": outcome.mean,
             "population_std": outcome.deviation,
             "gradient_norm": tf.where(finite, norm, 0.0),
             "dropped_pairs": outcome.dropped,
-            "skipped_updates": 1 - tf.cast(finite, tf.float32),
         }
         if "sigma" in self.metric_names(model):
             metrics["sigma"] = self.current_sigma(model)

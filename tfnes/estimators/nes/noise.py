@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfnes import random, registration
+from tfnes.checks import check_choice, check_integer, check_seed
 from tfnes.errors import ConfigurationError
 from tfnes.typing import Seed, Tensor
 
@@ -73,12 +74,10 @@ class NoiseTable(NoiseSource):
     """
 
     def __init__(self, *, size: int = 1 << 24, seed: int = 0):
-        if size < 16:
-            raise ConfigurationError(
-                f"NoiseTable.size must be at least 16. Received: {size}."
-            )
-        self.size = size
-        self.seed = seed
+        self.size = check_integer(
+            "NoiseTable.size", size, minimum=16, maximum=2**31 - 1
+        )
+        self.seed = check_seed("NoiseTable.seed", seed)
         self._table: tf.Variable | None = None
 
     def build(self):
@@ -122,9 +121,5 @@ def get(source: str | NoiseSource) -> NoiseSource:
     named = {"fresh": FreshNormals, "table": NoiseTable}
     if isinstance(source, NoiseSource):
         return source
-    if source in named:
-        return named[source]()
-    raise ConfigurationError(
-        f"NES.noise_source must be one of {sorted(named)} or a NoiseSource. "
-        f"Received: {source!r}."
-    )
+    hint = "A NoiseSource of your own does, too."
+    return named[check_choice("NES.noise_source", source, named, hint=hint)]()

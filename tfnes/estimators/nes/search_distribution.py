@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfnes.checks import check_integer, check_optional, check_real
 from tfnes.errors import ConfigurationError
 from tfnes.estimators.nes.parameters import FlatParameters
 from tfnes.registration import register
@@ -58,20 +59,20 @@ class SearchDistribution(tf.__internal__.tracking.AutoTrackable, abc.ABC):
         max_sigma: float = 10.0,
     ):
         name = type(self).__name__
-        if not 0 < min_sigma <= sigma <= max_sigma < float("inf"):
-            raise ConfigurationError(
-                f"{name} needs 0 < min_sigma <= sigma <= max_sigma, all finite. "
-                f"Received: min_sigma={min_sigma}, sigma={sigma}, "
-                f"max_sigma={max_sigma}."
-            )
-        if learning_rate is not None and not learning_rate > 0:
-            raise ConfigurationError(
-                f"{name}.learning_rate must be positive. Received: {learning_rate}."
-            )
-        self.sigma = sigma
-        self.learning_rate = learning_rate
-        self.min_sigma = min_sigma
-        self.max_sigma = max_sigma
+        self.learning_rate = check_optional(
+            f"{name}.learning_rate", learning_rate, check_real, above=0
+        )
+        self.min_sigma = check_real(f"{name}.min_sigma", min_sigma, above=0)
+        self.max_sigma = check_real(
+            f"{name}.max_sigma", max_sigma, minimum=self.min_sigma
+        )
+        self.sigma = check_real(
+            f"{name}.sigma",
+            sigma,
+            minimum=self.min_sigma,
+            maximum=self.max_sigma,
+            hint="The bounds are min_sigma and max_sigma.",
+        )
         self._owners: list[int] | None = None
         self._log_sigma: list[keras.Variable] = []
 
@@ -268,7 +269,9 @@ class FullCovariance(SearchDistribution):
 
     def __init__(self, *, max_size: int = 1000, **kwargs):
         super().__init__(**kwargs)
-        self.max_size = max_size
+        self.max_size = check_integer(
+            f"{type(self).__name__}.max_size", max_size, minimum=1
+        )
 
     def default_learning_rate(self, size):
         return (9 + 3 * math.log(size)) / (5 * size * math.sqrt(size))
@@ -318,27 +321,6 @@ class FullCovariance(SearchDistribution):
 
     def get_config(self):
         return {**super().get_config(), "max_size": self.max_size}
-
-
-def check_sigma(sigma: Any, *, noise: str, population_size: int) -> None:
-    """Raises a `ConfigurationError` if NES cannot use this `sigma`."""
-    if not isinstance(sigma, SearchDistribution):
-        if not callable(sigma) and not 0 < sigma < float("inf"):
-            raise ConfigurationError(
-                f"NES.sigma must be positive and finite. Received: {sigma}."
-            )
-        return
-    name = type(sigma).__name__
-    if noise != "weights":
-        raise ConfigurationError(
-            f"{name} learns the scale of noise on the weights. Received: NES.noise="
-            f"{noise!r}. Use noise='weights', or a number or a schedule as sigma."
-        )
-    if population_size < 4:
-        raise ConfigurationError(
-            f"{name} compares pairs with each other. Received: NES.population_size="
-            f"{population_size}. Use 4 at least."
-        )
 
 
 def _state(value, *, shape: Sequence[int], dtype: str, name: str) -> keras.Variable:

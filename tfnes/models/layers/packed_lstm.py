@@ -8,6 +8,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from tfnes.checks import check_flag, check_integer
 from tfnes.models.layers.initializers import LSTMBias, StackedGlorot
 from tfnes.models.layers.packing import PackedLayout
 from tfnes.registration import register
@@ -35,8 +36,8 @@ class PackedLSTM(keras.layers.Layer):
 
     def __init__(self, units: int, *, bidirectional: bool = True, **kwargs):
         super().__init__(**kwargs)
-        self.units = units
-        self.bidirectional = bidirectional
+        self.units = check_integer("PackedLSTM.units", units, minimum=1)
+        self.bidirectional = check_flag("PackedLSTM.bidirectional", bidirectional)
 
     @property
     def directions(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from tfnes.checks import check_flag, check_integer
 from tfnes.models.layers.initializers import DimensionUniform
 from tfnes.registration import register
 from tfnes.solvers.batching import compiled
@@ -33,9 +34,9 @@ class PairScorer(keras.layers.Layer):
         self, units: int, *, outputs: int = 1, use_output_bias: bool = False, **kwargs
     ):
         super().__init__(**kwargs)
-        self.units = units
-        self.outputs = outputs
-        self.use_output_bias = use_output_bias
+        self.units = check_integer("PairScorer.units", units, minimum=1)
+        self.outputs = check_integer("PairScorer.outputs", outputs, minimum=1)
+        self.use_output_bias = check_flag("PairScorer.use_output_bias", use_output_bias)
 
     def build(self, input_shape):
         features = input_shape[-1]

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from tfnes.checks import check_integer
 from tfnes.models.layers.initializers import DimensionUniform, StackedGlorot
 from tfnes.models.layers.packed_lstm import PackedLSTM
 from tfnes.models.layers.packing import pack_lengths, with_padding_row
@@ -67,9 +68,11 @@ class TreeDecoder(keras.layers.Layer):
 
     def __init__(self, units: int, *, vocabulary_size: int, **kwargs):
         super().__init__(**kwargs)
-        self.units = units
-        self.vocabulary_size = vocabulary_size
-        self.lstm = PackedLSTM(units, bidirectional=False, name="lstm")
+        self.units = check_integer("TreeDecoder.units", units, minimum=1)
+        self.vocabulary_size = check_integer(
+            "TreeDecoder.vocabulary_size", vocabulary_size, minimum=1
+        )
+        self.lstm = PackedLSTM(self.units, bidirectional=False, name="lstm")
 
     def build(self, input_shape):
         self.lstm.build(input_shape)
