@@ -14,12 +14,8 @@ from tfnes.errors import ConfigurationError
 from tfnes.models import replication
 from tfnes.models.building import TracedModel
 from tfnes.models.rate import EvaluationRate
-<<<<<<< HEAD
-from tfnes.models.update import apply_update, check_learning_rate
-from tfnes.solvers.batching import use_jit_compile
-=======
 from tfnes.models.update import apply_update, check_finite, check_learning_rate
->>>>>>> d9fa6f2 (Check arguments by one module; count and end what is not finite for every estimator; tests of load, paths, workers, determinism)
+from tfnes.solvers.batching import use_jit_compile
 from tfnes.typing import Batch, GradientEstimate, Seed, Tensor
 
 if TYPE_CHECKING:
