@@ -127,7 +127,11 @@ def _run(flags, arguments: Sequence[str]) -> int:
     from tfnes.experiments.distribution import strategy_scope
     from tfnes.experiments.interruption import Interrupted
 
-    scope = strategy_scope(flags.strategy, num_devices=flags.num_devices)
+    scope = strategy_scope(
+        flags.strategy,
+        num_devices=flags.num_devices,
+        worker_timeout=flags.worker_timeout,
+    )
     catalog.register_all()
     bindings = list(flags.gin_param)
     if flags.seed is not None:

@@ -172,6 +172,18 @@ def test_a_worker_that_comes_late_is_waited_for(undisturbed, tmp_path):
 
 @pytest.mark.reliability
 @pytest.mark.thorough
+def test_a_worker_that_never_comes_is_not_waited_for(tmp_path):
+    (process,) = start_two_workers(
+        tmp_path / "run", stops=("",), arguments=("--worker_timeout=10",)
+    )
+    err = process.communicate(timeout=200)[1]
+    print(err)
+    assert process.returncode == WorkerLostError.exit_code
+    assert "within 10 s (--worker_timeout)" in err and "Traceback" not in err
+
+
+@pytest.mark.reliability
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("what", "difference"),
     [

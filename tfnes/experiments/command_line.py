@@ -39,7 +39,7 @@ def new_parser(
 
 
 def add_distribution_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds `--strategy` and `--num_devices`."""
+    """Adds `--strategy`, `--num_devices` and `--worker_timeout`."""
     parser.add_argument(
         "--strategy",
         choices=STRATEGIES,
@@ -52,6 +52,14 @@ def add_distribution_flags(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="replicas of --strategy=mirrored; on a machine without GPUs, N logical "
         "CPU devices",
+    )
+    parser.add_argument(
+        "--worker_timeout",
+        type=_positive_integer,
+        default=600,
+        metavar="SECONDS",
+        help="how long a worker of --strategy=multi_worker waits for the others to "
+        "start (default: 600)",
     )
 
 

@@ -8,8 +8,11 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
+from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
+from tensorflow.python.eager import context
 
 from tfnes.errors import ConfigurationError, WorkerLostError
 
@@ -17,7 +20,7 @@ LOGGER = logging.getLogger("tfnes")
 
 
 def strategy_scope(
-    name: str = "none", *, num_devices: int | None = None
+    name: str = "none", *, num_devices: int | None = None, worker_timeout: int = 600
 ) -> contextlib.AbstractContextManager:
     """Returns the scope in which model and optimizer are to be made.
 
@@ -28,11 +31,11 @@ def strategy_scope(
         cluster that the environment variable `TF_CONFIG` describes).
       num_devices: replicas of "mirrored"; on a machine without GPUs that many logical
         CPU devices are made. None: all GPUs.
+      worker_timeout: seconds that "multi_worker" waits for the others to start.
 
     Raises:
       ConfigurationError: if the devices cannot be had.
-      WorkerLostError: if the workers do not come together within TensorFlow's hour, or
-        one of them dies before.
+      WorkerLostError: if the workers do not come together in time.
     """
     if name != "mirrored" and num_devices is not None:
         raise ConfigurationError(
@@ -41,8 +44,8 @@ def strategy_scope(
     if name == "none":
         return contextlib.nullcontext()
     if name == "multi_worker":
-        check_cluster(os.environ.get("TF_CONFIG", ""))
-        return _join_cluster().scope()
+        cluster = check_cluster(os.environ.get("TF_CONFIG", ""))
+        return _join_cluster(cluster, seconds=worker_timeout).scope()
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus and num_devices is not None:
         return tf.distribute.MirroredStrategy(
@@ -58,8 +61,8 @@ def strategy_scope(
     return tf.distribute.MirroredStrategy(devices).scope()
 
 
-def check_cluster(text: str) -> None:
-    """Checks a `TF_CONFIG`, and logs which worker this is.
+def check_cluster(text: str) -> Mapping[str, Sequence[str]]:
+    """Checks a `TF_CONFIG`, logs which worker this is, and returns the cluster.
 
     Raises:
       ConfigurationError: if it does not describe a cluster with this process in it.
@@ -90,14 +93,30 @@ def check_cluster(text: str) -> None:
         address,
         ", ".join(others) or "nobody",
     )
+    return cluster
 
 
-def _join_cluster() -> tf.distribute.MultiWorkerMirroredStrategy:
-    """Waits for all workers.
+def _join_cluster(
+    cluster: Mapping[str, Sequence[str]], *, seconds: int
+) -> tf.distribute.MultiWorkerMirroredStrategy:
+    """Waits for all workers, so many seconds.
 
     TensorFlow waits outside of Python, where the handler of Ctrl-C does not come to
     run; so Ctrl-C then ends the process at once, as there is nothing to save yet.
     """
+    # The strategy takes over what is configured before, and has no argument for it:
+    # by itself it would wait for an hour.
+    leader = "chief" if cluster.get("chief") else "worker"
+    context.context().configure_coordination_service(
+        service_type="standalone",
+        service_leader=f"/job:{leader}/replica:0/task:0",
+        cluster_register_timeout_in_ms=1000 * seconds,
+        coordinated_jobs=[
+            coordination_config_pb2.CoordinatedJob(name=job, num_tasks=len(addresses))
+            for job, addresses in cluster.items()
+            if addresses
+        ],
+    )
     in_main_thread = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGINT, signal.SIG_DFL) if in_main_thread else None
     try:
@@ -106,8 +125,8 @@ def _join_cluster() -> tf.distribute.MultiWorkerMirroredStrategy:
         cause = str(error).strip().partition("\n")[0]
         raise WorkerLostError(
             f"The workers did not come together: {cause}. Expected that all that "
-            "TF_CONFIG lists are started within an hour, and none ends. See their "
-            "outputs, then start all of them again."
+            f"TF_CONFIG lists are started within {seconds} s (--worker_timeout), and "
+            "none ends. See their outputs, then start all of them again."
         ) from error
     finally:
         if in_main_thread:
