@@ -2,7 +2,7 @@
 
 import gin
 import pytest
-from hypothesis import given
+from hypothesis import event, given
 from hypothesis import strategies as st
 from mutations import damaged
 
@@ -46,8 +46,10 @@ def test_files(folder, data):
     path.write_bytes(data)
     try:
         configuration.parse([str(path)])
+        event("taken")
     except ConfigurationError as error:
         assert str(error)
+        event("refused")
 
 
 @given(data=damaged([binding.encode() for binding in BINDINGS]))
@@ -55,8 +57,10 @@ def test_bindings(data):
     text = data.decode(errors="replace")
     try:
         configuration.parse([], [text])
+        event("taken")
     except ConfigurationError as error:
         assert str(error)
+        event("refused")
 
 
 @given(

@@ -3,7 +3,7 @@
 import gzip
 
 import pytest
-from hypothesis import given
+from hypothesis import event, given
 from mutations import damaged
 
 from tfnes.datasets import (
@@ -61,7 +61,9 @@ def test_conllu_is_read_as_written_or_refused(folder, data):
             sentences = read_conllu(path, gold=gold)
         except DataError as error:
             assert str(error).startswith(str(path))
+            event("refused")
             continue
+        event("read")
         copy = folder / "copy.conllu"
         write_conllu(copy, sentences)
         assert copy.read_bytes() == data
@@ -79,8 +81,10 @@ def test_compressed_conllu_is_read_or_refused(folder, data):
     path.write_bytes(data)
     try:
         read_conllu(path)
+        event("read")
     except DataError as error:
         assert str(error).startswith(str(path))
+        event("refused")
     path.unlink()
 
 
@@ -92,7 +96,9 @@ def test_vectors_are_finite_or_refused(folder, data):
         words, vectors = read_word_vectors(path)
     except DataError as error:
         assert str(error).startswith(str(path))
+        event("refused")
     else:
+        event("read")
         assert vectors.shape[0] == len(words)
         assert abs(vectors).max(initial=0) < float("inf")
     path.unlink()
