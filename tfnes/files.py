@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -23,7 +23,8 @@ def write_atomically(path: str | os.PathLike, write: Callable[[str], Any]) -> No
     """Calls `write` with a temporary name beside `path`, then gives it its name.
 
     The temporary name ends as `path` does, since some writers look at the suffix.
-    Folders that are missing are made.
+    Folders that are missing are made. A link stays one, and what it points to is
+    written; a pipe or a device is written as it is.
 
     Raises:
       StorageError: if the file cannot be written; nothing has changed then.
@@ -39,19 +40,21 @@ def write_atomically(path: str | os.PathLike, write: Callable[[str], Any]) -> No
         'hi'
     """
     path = pathlib.Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with storage_errors(path):
+            write(os.fspath(path))
+        return
+    path = pathlib.Path(os.path.realpath(path))
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(
-            dir=path.parent, prefix=LEFTOVER, suffix=f"-{path.name}"
-        )
-        os.close(handle)
+        name = f"{LEFTOVER}{secrets.token_hex(4)}-{path.name}"
+        temporary = os.fspath(path.with_name(name))
+        # As private as the user's umask says; those of `tempfile` are always so.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         try:
             write(temporary)
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
-            umask = os.umask(0)  # mkstemp makes a private file; give it open()'s mode
-            os.umask(umask)
-            os.chmod(temporary, 0o666 & ~umask)
             os.replace(temporary, path)
         except BaseException:
             pathlib.Path(temporary).unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """Where a run may lie, what its files may do, and who may read them."""
 
+import concurrent.futures
 import os
 import stat
 
@@ -7,6 +8,7 @@ import pytest
 
 from tfnes.datasets import DemoTreebank, TreebankAdaptation
 from tfnes.experiments import configuration
+from tfnes.files import write_text
 
 pytestmark = pytest.mark.reliability
 
@@ -44,6 +46,21 @@ def test_runs_in_strange_places(tmp_path, train_toy):
     assert files == {0o640}
     assert folders == {0o750}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", STRANGE]
+
+
+def test_links_and_pipes_stay_what_they_are(tmp_path):
+    target, link, pipe = (tmp_path / name for name in ("target", "link", "pipe"))
+    target.write_text("old")
+    link.symlink_to(target)
+    write_text(link, "new")
+    assert link.is_symlink() and target.read_text() == "new"
+    os.mkfifo(pipe)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        read = pool.submit(pipe.read_text)
+        write_text(pipe, "through it")
+        assert read.result(timeout=60) == "through it"
+    assert pipe.is_fifo()
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_data_and_configurations_in_strange_places(tmp_path):
