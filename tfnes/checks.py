@@ -107,12 +107,12 @@ def check_real(
 
 
 def check_seed(name: str, value: Any) -> int:
-    """Returns `value` as an `int` that seeds may have, 0 ... 2^63 - 1.
+    """Returns `value` as an `int` of 64 bits with a sign.
 
     Raises:
       ConfigurationError: if it is anything else.
     """
-    return check_integer(name, value, minimum=0, maximum=2**63 - 1)
+    return check_integer(name, value, minimum=-(2**63), maximum=2**63 - 1)
 
 
 def check_flag(name: str, value: Any) -> bool:

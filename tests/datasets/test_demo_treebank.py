@@ -176,7 +176,7 @@ def test_settings():
         small.write_vectors("none.vec")
     assert text(small) == text(DemoTreebank.from_config(small.get_config()))
     for change, message in [
-        ({"source_train": 0}, "source_train must be at least 1"),
+        ({"source_train": 0}, "source_train must be .* at least 1"),
         ({"vector_dimension": -1}, "vector_dimension must be"),
         ({"seed": -1}, "seed must be at least 0"),
         ({"vocabulary": "all"}, "vocabulary must be one of"),

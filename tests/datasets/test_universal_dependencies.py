@@ -203,7 +203,7 @@ def test_configuration_and_gin(demo_files):
         ({"vocabulary": "test"}, "vocabulary must be one of .*'test'"),
         ({"vector_words": "x"}, "vector_words must be one of"),
         ({"missing_train": "test"}, "missing_train must be one of"),
-        ({"dev_fraction": 1.5}, "dev_fraction must be between 0 and 1"),
+        ({"dev_fraction": 1.5}, "dev_fraction must be .* above 0 and below 1"),
     ],
 )
 def test_wrong_settings(change, message, demo_files):

@@ -80,7 +80,7 @@ def test_branching_heads():
 
 
 def test_unknown_direction_is_refused():
-    with pytest.raises(ValueError, match="'right' or 'left'"):
+    with pytest.raises(ValueError, match=r"one of \('right', 'left'\)"):
         BranchingBaseline(direction="up")
 
 

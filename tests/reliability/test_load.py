@@ -69,6 +69,7 @@ def test_memory_of_10000_members(without_xla):
 
 def test_one_example_and_one_pair(without_xla):
     model = small_model(population_size=2)
+    model.build({"image": tf.zeros([1, SIZE])})
     start = [variable.numpy() for variable in model.trainable_variables]
     history = model.fit(images(1).repeat(5), verbose=0).history
     assert history["skipped_updates"] == [0]

@@ -6,15 +6,11 @@ import contextlib
 import json
 import logging
 import os
-import signal
-import threading
-from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
-from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
-from tensorflow.python.eager import context
 
-from tfnes.errors import ConfigurationError, WorkerLostError
+from tfnes.errors import ConfigurationError
+from tfnes.experiments.rendezvous import wait_for_workers
 
 LOGGER = logging.getLogger("tfnes")
 
@@ -44,8 +40,9 @@ def strategy_scope(
     if name == "none":
         return contextlib.nullcontext()
     if name == "multi_worker":
-        cluster = check_cluster(os.environ.get("TF_CONFIG", ""))
-        return _join_cluster(cluster, seconds=worker_timeout).scope()
+        addresses, index = check_cluster(os.environ.get("TF_CONFIG", ""))
+        wait_for_workers(addresses, index, seconds=worker_timeout)
+        return tf.distribute.MultiWorkerMirroredStrategy().scope()
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus and num_devices is not None:
         return tf.distribute.MirroredStrategy(
@@ -61,8 +58,8 @@ def strategy_scope(
     return tf.distribute.MirroredStrategy(devices).scope()
 
 
-def check_cluster(text: str) -> Mapping[str, Sequence[str]]:
-    """Checks a `TF_CONFIG`, logs which worker this is, and returns the cluster.
+def check_cluster(text: str) -> tuple[list[str], int]:
+    """Checks a `TF_CONFIG`; returns where all workers are, and which one this is.
 
     Raises:
       ConfigurationError: if it does not describe a cluster with this process in it.
@@ -93,44 +90,7 @@ def check_cluster(text: str) -> Mapping[str, Sequence[str]]:
         address,
         ", ".join(others) or "nobody",
     )
-    return cluster
-
-
-def _join_cluster(
-    cluster: Mapping[str, Sequence[str]], *, seconds: int
-) -> tf.distribute.MultiWorkerMirroredStrategy:
-    """Waits for all workers, so many seconds.
-
-    TensorFlow waits outside of Python, where the handler of Ctrl-C does not come to
-    run; so Ctrl-C then ends the process at once, as there is nothing to save yet.
-    """
-    # The strategy takes over what is configured before, and has no argument for it:
-    # by itself it would wait for an hour.
-    leader = "chief" if cluster.get("chief") else "worker"
-    context.context().configure_coordination_service(
-        service_type="standalone",
-        service_leader=f"/job:{leader}/replica:0/task:0",
-        cluster_register_timeout_in_ms=1000 * seconds,
-        coordinated_jobs=[
-            coordination_config_pb2.CoordinatedJob(name=job, num_tasks=len(addresses))
-            for job, addresses in cluster.items()
-            if addresses
-        ],
-    )
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL) if in_main_thread else None
-    try:
-        return tf.distribute.MultiWorkerMirroredStrategy()
-    except (tf.errors.OpError, RuntimeError) as error:
-        cause = str(error).strip().partition("\n")[0]
-        raise WorkerLostError(
-            f"The workers did not come together: {cause}. Expected that all that "
-            f"TF_CONFIG lists are started within {seconds} s (--worker_timeout), and "
-            "none ends. See their outputs, then start all of them again."
-        ) from error
-    finally:
-        if in_main_thread:
-            signal.signal(signal.SIGINT, before)
+    return addresses, addresses.index(address)
 
 
 def _logical_cpus(count: int) -> list[str]:
