@@ -55,7 +55,7 @@ def wait_for_workers(addresses: Sequence[str], index: int, *, seconds: float) ->
                     said = _hear(connection)
                     if said == _READY:
                         ready.add(i)
-                    elif said == b"":  # it has ended, or else said before it is ready
+                    elif said == b"":  # it has ended, or gone on
                         del found[i]
             there = ready | (reached.keys() & came.keys())
             missing = [i for i in others if i not in there]
