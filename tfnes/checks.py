@@ -172,7 +172,7 @@ def check_function(name: str, value: T, *, expected: str = "a function") -> T:
 
 
 def check_instance(
-    name: str, value: Any, kind: type[T], *, expected: str, hint: str = ""
+    name: str, value: T, kind: type, *, expected: str, hint: str = ""
 ) -> T:
     """Returns `value`, an object of class `kind`.
 

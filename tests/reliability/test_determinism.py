@@ -1,6 +1,7 @@
 """The same seed gives the same bits: twice, in a graph or not, stopped or not.
 
-On more devices: `tests/estimators/test_nes_replicas.py`; on more workers:
+NES after a stop: `tests/experiments/test_resume.py`, too; on more devices:
+`tests/estimators/test_nes_replicas.py`; on more workers:
 `tests/experiments/test_workers.py`; a run that is killed: `test_kills.py`.
 """
 
@@ -18,14 +19,16 @@ BY_EXAMPLE = {"population_size": 4, "granularity": "example"}
 FORMS = {
     "NES": lambda: NES(population_size=4),
     "StochasticSoftmax": lambda: StochasticSoftmax(temperature=0.5),
-    "log-potentials": lambda: NES(noise="log_potentials", **BY_EXAMPLE),
-    "hybrid": lambda: HybridNES(encoder=NES(population_size=4)),
+    "NES, potentials": lambda: NES(noise="log_potentials", **BY_EXAMPLE),
+    "HybridNES": lambda: HybridNES(encoder=NES(population_size=4)),
 }
 forms = pytest.mark.parametrize(
     "make",
     [
-        pytest.param(make, id=name, marks=[pytest.mark.thorough] if i > 1 else [])
-        for i, (name, make) in enumerate(FORMS.items())
+        pytest.param(
+            make, id=name, marks=[pytest.mark.thorough] if "NES" in name else []
+        )
+        for name, make in FORMS.items()
     ],
 )
 SIZE = 5

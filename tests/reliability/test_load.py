@@ -1,6 +1,8 @@
-"""Many updates, many members, many sentences, one example, long structures."""
+"""Many updates, many members, one example, long structures.
 
-import itertools
+One trace for all lengths: `tests/models/test_parser.py`.
+"""
+
 import pathlib
 import resource
 
@@ -75,38 +77,6 @@ def test_one_example_and_one_pair(without_xla):
     assert history["skipped_updates"] == [0]
     moved = zip(model.trainable_variables, start, strict=True)
     assert any(np.any(a != b) for a, b in moved)
-
-
-def test_sentences_of_all_lengths_are_one_graph(without_xla):
-    data = tfnes.datasets.DemoTreebank(source_train=96, vector_dimension=0)
-    lengths = {len(s) for s in data.sentences("source_train")}
-    assert len(lengths) > 5
-    model = tfnes.models.Parser(
-        DependencyTree(),
-        embedding_size=2,
-        hidden_size=2,
-        num_layers=1,
-        scorer_size=2,
-        decoder_size=2,
-    )
-    model.adapt(data)
-    traces = itertools.count()
-    features = model.features
-
-    def counted(batch):
-        next(traces)  # a step asks for it once, when it is traced
-        return features(batch)
-
-    model.features = counted
-    model.compile(keras.optimizers.Adam(0.01), tfnes.estimators.Supervised())
-    model.fit(data.get_dataset("source_train", batch_size=8), verbose=0)
-    after_one_epoch = next(traces)
-    for epoch in (1, 2):
-        batches = data.get_dataset(
-            "source_train", batch_size=8, shuffle=True, epoch=epoch
-        )
-        model.fit(batches, verbose=0)
-    assert next(traces) == after_one_epoch + 1
 
 
 N = 500

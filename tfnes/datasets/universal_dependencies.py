@@ -115,7 +115,7 @@ class TreebankAdaptation(SentenceProvider):
         path = functools.partial(check_optional, check=check_path)
         limit = functools.partial(check_optional, check=check_integer, minimum=1)
         name = "TreebankAdaptation"
-        self._config = {
+        config: dict[str, Any] = {
             "source": check_treebank(f"{name}.source", source),
             "target": check_treebank(f"{name}.target", target),
             "data_dir": path(f"{name}.data_dir", data_dir),
@@ -139,7 +139,7 @@ class TreebankAdaptation(SentenceProvider):
             ),
             "seed": check_seed(f"{name}.seed", seed),
         }
-        self._config = {key: _plain(value) for key, value in self._config.items()}
+        self._config = {key: _plain(value) for key, value in config.items()}
         self.notes: list[str] = []
         # Everything that can be missing is looked for before anything long begins.
         source_files, target_files, vector_file = _all_or_all_faults(

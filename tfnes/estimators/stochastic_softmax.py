@@ -41,7 +41,7 @@ class StochasticSoftmax(PathwiseEstimator):
         >>> estimator = tfnes.estimators.StochasticSoftmax(
         ...     temperature=0.5, max_range=15)
         >>> estimator.max_range
-        15
+        15.0
 
     References:
       Paulus et al. 2020, "Gradient estimation with stochastic softmax tricks", Eq. 6

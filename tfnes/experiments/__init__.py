@@ -5,6 +5,7 @@
 * `unused_bindings`: a warning of gin bindings that had no effect.
 * `catalog`: what is registered, one line each, for `--list`.
 * `distribution`: distribution strategies by name.
+* `rendezvous`: waits for the other workers of a run, before TensorFlow does.
 * `run_directory`: the files of one run, written atomically.
 * `phase`: one phase of training.
 * `workers`: the processes that share one run, and what they tell each other.
