@@ -38,7 +38,7 @@ def population():
     return NES(population_size=22, sigma=0.1, noise_source=source)
 
 
-# In the first three every replica has the whole batch; in the others it has its share.
+# In the first four every replica has the whole batch; in the others it has its share.
 FORMS = {
     "hybrid": lambda: HybridNES(encoder=NES(population_size=6)),
     "learned sigma": lambda: NES(

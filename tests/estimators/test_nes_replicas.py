@@ -63,7 +63,7 @@ def test_two_and_four_devices_give_the_bits_of_one(on_devices):
 @pytest.mark.thorough
 def test_other_forms_do_not_depend_on_the_devices():
     forms = result_of(start("forms"))
-    assert len(forms) == 6
+    assert len(forms) == 8
     for name, (one, two) in forms.items():
         assert np.abs(one).max() > 0.1
         if name in ("hybrid", "learned sigma", "sigma by layer"):
