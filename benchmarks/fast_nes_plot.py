@@ -19,6 +19,8 @@ import setups
 
 from tfnes.experiments.reproduce.curves import Curve, Panel, draw_panels
 
+TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
+
 
 def read(paths):
     """Returns `{(images, expression): {rate: {seed: [updates, seconds, value]}}}`."""
@@ -51,7 +53,7 @@ def best_rate(rates):
     return min(rates.values(), key=order)
 
 
-def panel(found, images, labels, levels, *, seconds):
+def panel(found, images, labels, levels, *, seconds, legend):
     curves = {}
     for expression, label in labels:
         if (images, expression) not in found:
@@ -63,13 +65,14 @@ def panel(found, images, labels, levels, *, seconds):
             for values in [[value for *_, value in points]]
         ]
     return Panel(
-        title=images,
+        title=TITLES.get(images, images),
         x_label="CPU seconds" if seconds else "evaluations of a batch",
         y_label="negative ELBO of the test images",
         curves=curves,
         levels={label: float(v) for name, label, v in levels if name == images},
         log_x=True,
         bands=True,
+        legend=legend,
     )
 
 
@@ -83,11 +86,18 @@ def main():
     found = read(flags.csv)
     kinds = list(dict.fromkeys(images for images, _ in found))
     panels = [
-        panel(found, images, flags.label, flags.level, seconds=seconds)
+        panel(
+            found,
+            images,
+            flags.label,
+            flags.level,
+            seconds=seconds,
+            legend=seconds and images == kinds[0],
+        )
         for images in kinds
         for seconds in (True, False)
     ]
-    draw_panels(panels, columns=2, size=5.0).savefig(flags.out, dpi=110)
+    draw_panels(panels, columns=2, size=5.0).savefig(flags.out, dpi=90)
 
 
 if __name__ == "__main__":

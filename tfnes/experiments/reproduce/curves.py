@@ -34,6 +34,7 @@ class Panel:
       log_y: whether y is.
       bands: a line through the medians of a label's curves and a band around all, in
         the place of a line each.
+      legend: whether the labels are explained in it.
     """
 
     title: str
@@ -45,6 +46,7 @@ class Panel:
     log_x: bool = False
     log_y: bool = False
     bands: bool = False
+    legend: bool = True
 
 
 def draw_panels(panels: Sequence[Panel], *, columns: int, size: float = 3.6) -> Any:
@@ -102,7 +104,8 @@ def _draw(ax: Any, panel: Panel, color: Mapping[str, str]) -> None:
         ax.set_yscale("log")
     if panel.y_limits is not None:
         ax.set_ylim(*panel.y_limits)
-    if any(map(len, panel.curves.values())) or panel.levels:
+    labeled = any(map(len, panel.curves.values())) or panel.levels
+    if panel.legend and labeled:
         ax.legend(fontsize=6, frameon=False)
 
 
