@@ -15,9 +15,9 @@ BOUNDS = (1.0, 3.0, 9.0)
 GAP = "test/smoothing_gap"
 
 
-def gap_method(sigma: float, *, every: int) -> images.Method:
+def gap_method(scale: images.Scale, sigma: float, *, every: int) -> images.Method:
     """Returns NES with the gap measured every so many epochs."""
-    plain = images.nes(sigma=sigma)
+    plain = images.nes(scale, sigma=sigma)
     return dataclasses.replace(
         plain,
         label=f"σ = {sigma:g}",
@@ -27,9 +27,9 @@ def gap_method(sigma: float, *, every: int) -> images.Method:
     )
 
 
-def bounded_method(bound: float) -> images.Method:
+def bounded_method(scale: images.Scale, bound: float) -> images.Method:
     """Returns NES with every log-probability of a pixel at least -M."""
-    plain = images.nes()
+    plain = images.nes(scale)
     return dataclasses.replace(
         plain,
         label=f"M = {bound:g}",
@@ -37,9 +37,6 @@ def bounded_method(bound: float) -> images.Method:
         config="figure3_bounded",
         bindings=(*plain.bindings, f"BOUND = {bound:g}"),
     )
-
-
-UNBOUNDED = dataclasses.replace(images.nes(), label="UNBOUNDED")
 
 
 class Figure3(Study):
@@ -53,9 +50,10 @@ class Figure3(Study):
         super().__init__(settings)
         self.scale = scale_of(images.SCALES, settings)
         every = 1 if settings.scale == "paper" else 3
-        self.left = [gap_method(sigma, every=every) for sigma in SIGMAS]
-        self.right = [*map(bounded_method, BOUNDS), UNBOUNDED]
-        plain = images.search(UNBOUNDED, DATA, self.scale)
+        unbounded = dataclasses.replace(images.nes(self.scale), label="UNBOUNDED")
+        self.left = [gap_method(self.scale, s, every=every) for s in SIGMAS]
+        self.right = [*(bounded_method(self.scale, m) for m in BOUNDS), unbounded]
+        plain = images.search(unbounded, DATA, self.scale)
         self.cells = {
             method.key: images.search(method, DATA, self.scale, like=plain)
             for method in [*self.left, *self.right]
@@ -129,7 +127,7 @@ class Figure3(Study):
             ),
         ]
         return Report(
-            setting=f"{title}, NES with N = 300, the learning rate chosen for "
+            setting=f"{title}, NES with N = {self.scale.population_size}, the learning rate chosen for "
             f"UNBOUNDED. {self.scale.text}",
             tables=[gaps, bounds],
             notes=[

@@ -7,13 +7,6 @@ from tfnes.experiments.reproduce.curves import Panel, draw_panels
 from tfnes.experiments.reproduce.report import Report, Table
 from tfnes.experiments.reproduce.study import Study, scale_of
 
-METHODS = (
-    images.UNBIASED,
-    images.nes(),
-    images.ANNEALED,
-    images.FAST,
-    images.HYBRID,
-)
 COLUMNS = (
     "data",
     "method",
@@ -39,10 +32,16 @@ class Figure4(Study):
     def __init__(self, settings):
         super().__init__(settings)
         self.scale = scale_of(images.SCALES, settings)
+        self.methods = (
+            images.UNBIASED,
+            images.nes(self.scale),
+            images.ANNEALED,
+            images.HYBRID,
+        )
         self.cells = {
             (data, method.key): images.search(method, data, self.scale)
             for data in images.DATASETS
-            for method in METHODS
+            for method in self.methods
         }
 
     def runs(self):
@@ -59,7 +58,7 @@ class Figure4(Study):
             title = images.TITLES[data]
             add_trivial_rows(table, title, trivial)
             curves, timed = {}, {}
-            for method in METHODS:
+            for method in self.methods:
                 cell = self.cells[data, method.key]
                 found, rate = cell.found(results), cell.best(results)
                 table.add(title, *method_cells(method.label, rate, found, trivial))

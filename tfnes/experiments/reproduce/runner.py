@@ -6,9 +6,7 @@ import collections
 import fnmatch
 import os
 import pathlib
-import shlex
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -16,6 +14,7 @@ from collections.abc import Sequence
 import tfnes
 from tfnes.errors import TfnesError
 from tfnes.experiments.interruption import Interrupted, StopRequest, stop_on_signals
+from tfnes.experiments.reproduce.processes import start_process
 from tfnes.experiments.reproduce.runs import FunctionRun, Result, Run, Settings
 from tfnes.experiments.results import format_seconds
 
@@ -135,21 +134,15 @@ class _Process:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.start = time.monotonic()
         self.seconds = 0.0
-        command = run.command(settings)
-        with open(self.log, "a", encoding="utf-8") as log:
-            log.write(f"$ {shlex.join(command)}\n")
-            log.flush()
-            self.process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=_environment(settings.jobs),
-            )
+        self.process = start_process(
+            run.command(settings),
+            log=self.log,
+            environment=_environment(settings.jobs),
+        )
 
     def has_ended(self) -> bool:
         self.seconds = time.monotonic() - self.start
-        if self.process.poll() is not None:
+        if not self.process.is_alive():
             return True
         limit = self.run.limit
         if limit is not None and self.seconds > limit:
@@ -161,19 +154,19 @@ class _Process:
 
     def finish(self, number: int) -> None:
         """Hands on a signal, and waits until the state is saved."""
-        if self.process.poll() is None:
+        if self.process.is_alive():
             # A second signal would stop it before that.
             if not _reached_all(number):
-                self.process.send_signal(number)
-            self.process.wait()
+                os.kill(self.process.pid, number)
+            self.process.join()
 
     def kill(self) -> None:
-        if self.process.poll() is None:
+        if self.process.is_alive():
             self.process.kill()
-            self.process.wait()
+            self.process.join()
 
     def reason(self) -> str:
-        status = self.process.returncode
+        status = self.process.exitcode
         if status < 0:
             return f"ended by {signal.Signals(-status).name}"
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
