@@ -13,6 +13,7 @@ import pathlib
 import runpy
 import shlex
 import sys
+import types
 from collections.abc import Mapping, Sequence
 
 _PRELOADED = "tfnes.experiments.reproduce.preloaded"
@@ -32,10 +33,18 @@ def start_process(
       log: the file that standard output and standard error are appended to.
       environment: of the process, whole.
     """
+    with open(log, "a", encoding="utf-8") as file:
+        file.write(f"$ {shlex.join(command)}\n")
     process = _CONTEXT.Process(
         target=_run_module, args=(list(command), str(log), dict(environment))
     )
-    process.start()
+    main = sys.modules["__main__"]
+    # The program that starts runs must not be imported again by each of them.
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        process.start()
+    finally:
+        sys.modules["__main__"] = main
     return process
 
 
@@ -46,7 +55,6 @@ def _run_module(command: list[str], log: str, environment: dict[str, str]) -> No
         os.dup2(nothing.fileno(), 0)
         for number in (1, 2):
             os.dup2(file.fileno(), number)
-    print(f"$ {shlex.join(command)}", flush=True)
     os.environ.clear()
     os.environ.update(environment)
     paths = [p for p in environment.get("PYTHONPATH", "").split(os.pathsep) if p]
