@@ -36,7 +36,7 @@ _CLOCKS = {
     "processor": "Processor seconds (all threads added up)",
 }
 
-FIT_FROM = 50
+FIT_FROM = 25
 """Exponents are fitted to sizes from here on, where constant costs matter less."""
 
 
@@ -64,7 +64,7 @@ class Scale:
 SCALES = {
     "paper": Scale(tuple(range(10, 260, 10)), 32, 32, 10, 3600.0, "wall"),
     "cpu": Scale(
-        (10, 25, 50, 100, 250),
+        (10, 25, 100, 250),
         1,
         32,
         3,
@@ -167,7 +167,7 @@ class Figure2(Study):
 
     def _shown(self) -> list[int]:
         sizes = self.scale.sizes
-        return [n for n in sizes if n in (10, 50, 100, 250)] or list(sizes)
+        return [n for n in sizes if n in (10, 25, 100, 250)] or list(sizes)
 
     def _of_method(self, method: str, results: Results) -> list[FunctionRun]:
         runs = []

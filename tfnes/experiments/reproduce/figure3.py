@@ -49,7 +49,7 @@ class Figure3(Study):
     def __init__(self, settings):
         super().__init__(settings)
         self.scale = scale_of(images.SCALES, settings)
-        every = 1 if settings.scale == "paper" else 3
+        every = 1 if settings.scale == "paper" else 5
         unbounded = dataclasses.replace(images.nes(self.scale), label="UNBOUNDED")
         self.left = [gap_method(self.scale, s, every=every) for s in SIGMAS]
         self.right = [*(bounded_method(self.scale, m) for m in BOUNDS), unbounded]
@@ -127,8 +127,8 @@ class Figure3(Study):
             ),
         ]
         return Report(
-            setting=f"{title}, NES with N = {self.scale.population_size}, the learning rate chosen for "
-            f"UNBOUNDED. {self.scale.text}",
+            setting=f"{title}, NES with N = {self.scale.population_size}, all rows at "
+            f"the learning rate of UNBOUNDED. {self.scale.text}",
             tables=[gaps, bounds],
             notes=[
                 "The paper's Figure 3 gives curves and no numbers. It says that the "

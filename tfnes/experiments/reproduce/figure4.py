@@ -36,7 +36,7 @@ class Figure4(Study):
             images.UNBIASED,
             images.nes(self.scale),
             images.ANNEALED,
-            images.HYBRID,
+            images.fast_nes(),
         )
         self.cells = {
             (data, method.key): images.search(method, data, self.scale)

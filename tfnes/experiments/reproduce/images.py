@@ -59,20 +59,21 @@ class Scale:
         """The setting in words."""
         images = "all local images" if self.num_train is None else ""
         images = images or f"the first {self.num_train:,} local images"
-        rates = ", ".join(f"{rate:g}" for rate in self.learning_rates)
-        tried = "constant learning rate"
-        if not rates:
-            tried = "the constant learning rate that each row names"
-        if len(self.learning_rates) > 1:
-            tried = (
+        tried = ", ".join(f"{rate:g}" for rate in self.learning_rates)
+        rates = f"constant learning rate {tried}"
+        if not self.learning_rates:
+            rates = "constant learning rate as in the table"
+        elif len(self.learning_rates) > 1:
+            rates = (
                 f"learning rate chosen for each row on validation, after "
-                f"{self.search_epochs} epochs of the first seed, among"
+                f"{self.search_epochs} epochs of the first seed, among {tried}"
             )
         return (
             f"Width {self.hidden_units}, {self.epochs} epochs, batch {BATCH_SIZE}, "
-            f"Adam, {f'{tried} {rates}'.rstrip()}; {images} of the official training split, a sixth "
+            f"Adam, {rates}; {images} of the official training split, a sixth "
             f"of them for validation; the official test split as far as it is there; "
-            f"seeds {', '.join(map(str, self.seeds))}."
+            f"seeds {', '.join(map(str, self.seeds))}. Noise of NES: "
+            f"{self.noise_source}."
         )
 
 
@@ -146,13 +147,18 @@ ANNEALED = Method(
     "figure4_gumbel_softmax",
     1e-2,
 )
-HYBRID = Method(
-    "fast NES (N = 8, σ = 1, noise on log-potentials, by example; back-propagation "
-    "for the decoder)",
-    "hybrid_nes-n8-sigma1",
-    "figure4_hybrid_nes",
-    1e-2,
-)
+
+
+def fast_nes(*, population_size: int = 8) -> Method:
+    """Returns the library's fast form, whose decoder learns by back-propagation."""
+    return Method(
+        label=f"fast NES (N = {population_size}, σ = 1, noise on log-potentials, by "
+        "example; back-propagation for the decoder)",
+        key=f"hybrid_nes-n{population_size}-sigma1",
+        config="figure4_hybrid_nes",
+        learning_rate=1e-2,
+        bindings=(f"POPULATION_SIZE = {population_size}",),
+    )
 
 
 def training_run(
