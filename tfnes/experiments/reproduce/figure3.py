@@ -49,14 +49,14 @@ class Figure3(Study):
     def __init__(self, settings):
         super().__init__(settings)
         self.scale = scale_of(images.SCALES, settings)
-        every = 1 if settings.scale == "paper" else 5
+        every = 1 if settings.scale == "paper" else 9
         unbounded = dataclasses.replace(images.nes(self.scale), label="UNBOUNDED")
         self.left = [gap_method(self.scale, s, every=every) for s in SIGMAS]
         self.right = [*(bounded_method(self.scale, m) for m in BOUNDS), unbounded]
         plain = images.search(unbounded, DATA, self.scale)
         self.cells = {
             method.key: images.search(method, DATA, self.scale, like=plain)
-            for method in [*self.left, *self.right]
+            for method in [*self.right, *self.left]
         }
         self.trivial = images.trivial_run(DATA, scale=self.scale, settings=settings)
 

@@ -70,9 +70,9 @@ class Scale:
             )
         return (
             f"Width {self.hidden_units}, {self.epochs} epochs, batch {BATCH_SIZE}, "
-            f"Adam, {rates}; {images} of the official training split, a sixth "
-            f"of them for validation; the official test split as far as it is there; "
-            f"seeds {', '.join(map(str, self.seeds))}. Noise of NES: "
+            f"Adam, {rates}; {images} of the official training split, a sixth of them "
+            f"for validation; the official test split as far as it is there; seeds "
+            f"{', '.join(map(str, self.seeds))}. Noise of plain NES: "
             f"{self.noise_source}."
         )
 
@@ -86,12 +86,11 @@ SCALES = {
         learning_rates=(1e-3,),
     ),
     "cpu": Scale(
-        hidden_units=32,
-        epochs=15,
+        hidden_units=16,
+        epochs=10,
         num_train=4000,
         seeds=(0, 1, 2),
         learning_rates=(),
-        population_size=100,
         noise_source="table",
     ),
 }
@@ -135,7 +134,7 @@ def nes(
         label=f"NES (N = {population_size}, σ = {sigma:g})",
         key=f"nes-n{population_size}-sigma{sigma:g}",
         config="figure4_nes",
-        learning_rate=3e-2,
+        learning_rate=2e-2,
         bindings=bindings,
     )
 

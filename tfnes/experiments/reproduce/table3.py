@@ -42,7 +42,7 @@ SIZES = {
             "fast NES": (2, 4, 8, 16, 32, 64, 128),
         },
     ),
-    "cpu": Sizes((16, 32), {"NES": (20, 100), "fast NES": (4, 16, 64)}),
+    "cpu": Sizes((16, 32), {"NES": (100, 300), "fast NES": (4, 16, 64)}),
 }
 
 BASELINE = images.Method(
