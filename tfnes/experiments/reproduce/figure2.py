@@ -121,7 +121,7 @@ class Figure2(Study):
                     panel,
                     label,
                     *(_seconds(medians.get(n)) for n in self._shown()),
-                    top if top == last else f"{top} (next: not within the limit)",
+                    top if top == last else f"{top} ({self._reason(method, results)})",
                     _exponent_text(medians),
                     _two_digits(points[last]["peak_gib"]) if last in points else None,
                 )
@@ -182,6 +182,12 @@ class Figure2(Study):
     def _points(self, method: str, results: Results) -> dict[int, dict]:
         found = {n: results.get(self._run(method, n).name) for n in self.scale.sizes}
         return {n: r for n, r in found.items() if r is not None and "wall" in r}
+
+    def _reason(self, method: str, results: Results) -> str:
+        """Returns why a method has no larger sizes."""
+        found = (results.get(self._run(method, n).name) for n in self.scale.sizes)
+        over = any(result is not None and "over_limit" in result for result in found)
+        return "next: not within the limit" if over else "next: not run"
 
     def _median(self, point: Result) -> float:
         return statistics.median(point[self.scale.clock])

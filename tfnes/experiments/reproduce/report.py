@@ -231,7 +231,7 @@ def _save(figure: Any, path: pathlib.Path) -> None:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _text(cell: Any) -> str:
