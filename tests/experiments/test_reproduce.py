@@ -266,6 +266,8 @@ def test_table3_says_when_no_population_is_enough(search_of_table3):
     results = fake_results(study, lambda run: 1.0 if "gumbel" in run.name else 2.0)
     rows = study.report(results).tables[0].to_json()["rows"]
     assert [row["N"] for row in rows] == ["> 400"] * 4 + ["> 128"] * 4
+    rows = study.report({}).tables[0].to_json()["rows"]
+    assert {(row["N"], row["collapsed"]) for row in rows} == {(None, None)}
 
 
 def test_figure2_goes_on_until_the_limit_and_fits_exponents(settings):

@@ -140,9 +140,13 @@ class Table3(Study):
                     images.test_mean(baseline, images.ARGMAX),
                     images.test_mean(found, images.OBJECTIVE),
                     images.test_mean(found, images.ARGMAX),
-                    self._population_text(method, population, reached),
+                    self._population_text(method, population, reached)
+                    if baseline
+                    else None,
                     growth,
-                    images.collapsed_text([*baseline, *found], mean_image),
+                    images.collapsed_text([*baseline, *found], mean_image)
+                    if baseline
+                    else None,
                     *(_paper_cells(width) if method == "NES" else [None] * 4),
                 )
         return table
