@@ -1,5 +1,6 @@
 """The types of the package agree (settings in pyproject.toml), and users see them."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -22,9 +23,11 @@ tfnes.estimators.GES()
 """
 
 
-def mypy(*arguments, cwd=None):
+def mypy(*arguments, cwd):
     command = [sys.executable, "-m", "mypy", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    # It does not see packages that are installed to be edited.
+    env = os.environ | {"MYPYPATH": str(ROOT)}
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
 
 
 @pytest.mark.skipif(
