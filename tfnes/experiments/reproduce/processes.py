@@ -15,10 +15,11 @@ import shlex
 import sys
 import types
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 _PRELOADED = "tfnes.experiments.reproduce.preloaded"
 _CAN_FORK = sys.platform == "linux"
-_CONTEXT = multiprocessing.get_context("forkserver" if _CAN_FORK else "spawn")
+_CONTEXT: Any = multiprocessing.get_context("forkserver" if _CAN_FORK else "spawn")
 if _CAN_FORK:
     _CONTEXT.set_forkserver_preload([_PRELOADED])
 
