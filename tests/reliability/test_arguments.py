@@ -98,7 +98,7 @@ def complaints(function, arguments, name):
     return wrong
 
 
-@pytest.mark.parametrize("cls", classes(), ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", list(classes()), ids=lambda cls: cls.__name__)
 def test_constructors(cls, sound):
     wrong = {
         name: found
