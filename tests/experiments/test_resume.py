@@ -6,6 +6,10 @@ import signal
 import keras
 import numpy as np
 
+from tfnes.experiments import catalog
+
+catalog.register_all()  # to load any model of the library
+
 TIMES = ("seconds", "examples/s", "evaluations/s")
 
 
