@@ -24,10 +24,12 @@ def test_all_go_on_once_the_last_one_is_there():
         first = [pool.submit(worker, index) for index in (3, 0, 2)]
         # A stranger at the door, and a worker that ends while the others wait.
         host, port = addresses[0].split(":")
-        socket.create_connection((host, int(port)), timeout=10).sendall(b"GET /" * 9)
+        stranger = socket.create_connection((host, int(port)), timeout=10)
+        stranger.sendall(b"GET /" * 9)
         with pytest.raises(WorkerLostError, match="Still missing after 0 s"):
             wait_for_workers([*addresses[:3], free_addresses(1)[0]], 1, seconds=0)
         assert not came
+        stranger.close()
         pool.submit(worker, 1).result(timeout=60)
         for each in first:
             each.result(timeout=60)

@@ -93,8 +93,12 @@ def _connect(address: str, index: int) -> Iterator[socket.socket]:
     host, _, port = address.rpartition(":")
     try:
         connection = socket.create_connection((host, int(port)), timeout=1)
-        connection.sendall(_HELLO % index)
     except (OSError, ValueError, OverflowError):
+        return
+    try:
+        connection.sendall(_HELLO % index)
+    except OSError:
+        connection.close()
         return
     connection.setblocking(False)
     yield connection
@@ -105,11 +109,15 @@ def _accept(server: socket.socket) -> Iterator[tuple[socket.socket, int]]:
     while select.select([server], [], [], 0)[0]:
         try:
             connection, _ = server.accept()
+        except OSError:
+            continue
+        try:
             connection.settimeout(1)
             hello = connection.recv(len(_HELLO % 0), socket.MSG_WAITALL)
             index = int(hello.removeprefix(_HELLO[:13]))
         except (OSError, ValueError):
-            continue  # not one of us
+            connection.close()  # not one of us
+            continue
         connection.setblocking(False)
         yield connection, index
 
