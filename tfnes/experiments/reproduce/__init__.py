@@ -4,6 +4,7 @@
 * `study`: what a table or a figure is: runs, a rule for further runs, a report.
 * `runs`: one run of training, or of a function, in a process and directory of its own.
 * `runner`: makes the runs: skips, resumes, in parallel, goes on when one fails.
+* `processes`, `preloaded`: processes of runs, with the libraries imported only once.
 * `worker`: the process that calls one function.
 * `search`: settings tried with one seed, all seeds at the best.
 * `report`: results as JSON, Markdown and pictures.
