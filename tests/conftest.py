@@ -1,5 +1,7 @@
 """Fixtures of several folders; how hard the tests of reliability look."""
 
+import logging
+
 import hypothesis
 import pytest
 
@@ -35,6 +37,15 @@ def pytest_collection_modifyitems(config, items):
 def thorough(request):
     """Whether to try many cases (`pytest -m reliability`), or a few (`pytest`)."""
     return is_thorough(request.config)
+
+
+@pytest.fixture(autouse=True)
+def library_log():
+    """Takes back what programs do to the log, which would hide it from `caplog`."""
+    logger = logging.getLogger("tfnes")
+    handlers, propagate = logger.handlers[:], logger.propagate
+    yield
+    logger.handlers[:], logger.propagate = handlers, propagate
 
 
 @pytest.fixture

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, NoReturn, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from tfnes.errors import ConfigurationError, DataError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 T = TypeVar("T")
 
 MAX_INT32 = 2**31 - 1
-_MAX_FLOAT32 = float(np.finfo(np.float32).max)
+_MAX_FLOAT32 = float.fromhex("0x1.fffffep+127")
 
 
 def check_integer(
@@ -205,9 +206,8 @@ def check_sequence(
         >>> check_sequence("NVIL.hidden_units", [8, 4], check_integer, minimum=1)
         (8, 4)
     """
-    if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str | bytes):
-        _refuse(name, "a list or a tuple", values)
-    if isinstance(values, np.ndarray) and values.ndim != 1:
+    listed = isinstance(values, Sequence) and not isinstance(values, str | bytes)
+    if not listed and getattr(values, "ndim", None) != 1:
         _refuse(name, "a list or a tuple", values)
     return tuple(check(f"{name}[{i}]", v, **kwargs) for i, v in enumerate(values))
 
@@ -232,16 +232,18 @@ def check_entries(name: str, good: np.ndarray, rule: str) -> None:
       rule: what the entries must be: `finite`.
     """
     if not good.all():
-        place = ", ".join(map(str, np.argwhere(~good)[0]))
+        first = zip(*(axis[:1] for axis in (~good).nonzero()), strict=True)
+        place = ", ".join(map(str, *first))
         raise DataError(
-            f"{name}[{place}] must be {rule}; {np.count_nonzero(~good):,} of "
+            f"{name}[{place}] must be {rule}; {(~good).sum():,} of "
             f"{good.size:,} entries are not. Mend or drop these examples."
         )
 
 
 def _plain(value: Any) -> Any:
     """Returns the Python number of a NumPy scalar or an array without an axis."""
-    if isinstance(value, np.generic | np.ndarray) and value.ndim == 0:
+    # NumPy is not imported for it: what a program does first needs these checks.
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         return value.item()
     return value
 

@@ -385,7 +385,7 @@ def test_layers_are_as_before_after_an_error():
             {"noise": "activations", "fitness_shaping": "centered_ranks"},
             "'z_score' or 'identity'",
         ),
-        ({"rank": 0}, "NES.rank must be at least 1"),
+        ({"rank": 0}, "NES.rank must be an integer, at least 1"),
     ],
 )
 def test_bad_arguments(arguments, message):

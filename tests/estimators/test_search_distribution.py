@@ -338,9 +338,15 @@ def test_config_round_trip(sigma):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: SeparableSigma(sigma=0.0), "0 < min_sigma <= sigma.*sigma=0.0"),
-        (lambda: LayerSigma(sigma=20.0), "LayerSigma needs.*max_sigma=10.0"),
-        (lambda: LayerSigma(learning_rate=0.0), "learning_rate must be positive"),
+        (
+            lambda: SeparableSigma(sigma=0.0),
+            "SeparableSigma.sigma must be .*at least .*Received: 0.0",
+        ),
+        (
+            lambda: LayerSigma(sigma=20.0),
+            "LayerSigma.sigma must be .*at most 10.0.*Received: 20.0",
+        ),
+        (lambda: LayerSigma(learning_rate=0.0), "learning_rate must be .*above 0"),
         (
             lambda: NES(sigma=LayerSigma(), noise="activations"),
             "LayerSigma learns.*weights.*'activations'",

@@ -6,6 +6,7 @@ Whatever a constructor or a function is given, it takes it or raises one of
 
 import inspect
 
+import gin
 import keras
 import numpy as np
 import pytest
@@ -164,6 +165,7 @@ def test_functions(name, without_xla):
 
 def test_train(tmp_path):
     """All is refused before anything is written."""
+    gin.clear_config()  # what other tests have read
     phase = Phase(
         "fit",
         estimator=tfnes.estimators.NES(population_size=2),

@@ -236,7 +236,7 @@ class Table2(Study):
             change,
             better,
             f"{min(minutes):.2f}" if minutes else None,
-            paper and paper[list(SETUPS).index(setup)],
+            paper and f"{paper[list(SETUPS).index(setup)]:.2f}",
         ]
 
     def _reading(self, results: Results) -> Iterator[str]:
