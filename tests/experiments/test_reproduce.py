@@ -411,7 +411,7 @@ def test_table2_compares_each_row_with_its_start(settings):
     assert row["change of UAS (p)"] == "+10.00 (0.000)"
     assert row["better on source dev"] == "3 of 3"
     assert row["CPU minutes"] == "1.00"
-    assert row["paper: UAS"] == 71.41
+    assert row["paper: UAS"] == "71.41"
     # 20 of the 60 rows are NES with N = 400.
     reading = " ".join(report.notes)
     assert "Of 60 rows that are adapted" in reading
