@@ -19,8 +19,10 @@ BY_EXAMPLE = {"population_size": 4, "granularity": "example"}
 FORMS = {
     "NES": lambda: NES(population_size=4),
     "StochasticSoftmax": lambda: StochasticSoftmax(temperature=0.5),
-    "NES, potentials": lambda: NES(noise="log_potentials", **BY_EXAMPLE),
     "HybridNES": lambda: HybridNES(encoder=NES(population_size=4)),
+    "HybridNES, potentials": lambda: HybridNES(
+        encoder=NES(noise="log_potentials", **BY_EXAMPLE)
+    ),
 }
 forms = pytest.mark.parametrize(
     "make",
@@ -44,7 +46,7 @@ def train(make, *, eagerly=False, stop=6):
     keras.utils.set_random_seed(0)
     model = tfnes.models.MLP(hidden_units=4, num_categories=3, input_size=SIZE)
     model.compile(keras.optimizers.Adam(0.05), make(), run_eagerly=eagerly)
-    model.fit(batches(stop=stop), shuffle=False, verbose=0)
+    model.fit(batches(stop=stop), verbose=0)
     return model
 
 
@@ -65,5 +67,5 @@ def test_twice_without_a_graph_and_after_a_stop(make, without_xla, tmp_path):
     assert_same(train(make, eagerly=True), model)
     train(make, stop=3).save(tmp_path / "half.keras")
     second = keras.saving.load_model(tmp_path / "half.keras")
-    second.fit(batches(start=3), shuffle=False, verbose=0)
+    second.fit(batches(start=3), verbose=0)
     assert_same(second, model)

@@ -38,10 +38,12 @@ ESTIMATORS = {
     "StochasticSoftmax": StochasticSoftmax,
     "Supervised": Supervised,
     "NES, fast": lambda: NES(noise="activations", **EXAMPLE_WISE),
-    "NES, potentials": lambda: NES(noise="log_potentials", **EXAMPLE_WISE),
     "NES, ranks": lambda: NES(population_size=4, fitness_shaping="centered_ranks"),
     "NES, learned": lambda: NES(population_size=4, sigma=SeparableSigma()),
     "HybridNES": lambda: HybridNES(encoder=NES(population_size=4)),
+    "HybridNES, potentials": lambda: HybridNES(
+        encoder=NES(noise="log_potentials", **EXAMPLE_WISE)
+    ),
     "HybridNES, twice": lambda: HybridNES(
         encoder=NES(population_size=4), decoder=NES(population_size=4)
     ),
