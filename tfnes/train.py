@@ -166,8 +166,8 @@ def _train_in(scope, flags, output_dir: str) -> tuple[RunResult, bool]:
     from tfnes.experiments.workers import Workers
 
     with scope:
-        is_chief = Workers(tf.distribute.get_strategy()).is_chief
-        if not is_chief:
+        workers = Workers(tf.distribute.get_strategy())
+        if not workers.is_chief:
             command_line.LOGGER.setLevel("WARNING")
         # Initial weights are drawn when gin makes the model.
         keras.utils.set_random_seed(configuration.train_argument("seed", 0))
@@ -181,7 +181,9 @@ def _train_in(scope, flags, output_dir: str) -> tuple[RunResult, bool]:
                 f"The configuration does not say what train.{missing[0]} is. Add a "
                 f'file that does, or --gin_param="train.{missing[0]}=...".'
             )
-        return train(output_dir=output_dir, smoke=flags.smoke), is_chief
+        # Gin makes the model first, and its variables are told to all.
+        with workers.watch():
+            return train(output_dir=output_dir, smoke=flags.smoke), workers.is_chief
 
 
 @contextlib.contextmanager

@@ -5,8 +5,12 @@ import signal
 
 import keras
 import numpy as np
+import pytest
 
+import tfnes
+from tfnes.errors import RunDirectoryError
 from tfnes.experiments import catalog
+from tfnes.experiments.checkpoints import Checkpoints, Position
 
 catalog.register_all()  # to load any model of the library
 
@@ -61,6 +65,22 @@ def test_a_damaged_checkpoint_is_passed_over(
     assert "is damaged" in err
     assert "going back to the checkpoint before it" in err
     assert_same_run(run, undisturbed)
+
+
+def test_a_state_without_a_variable_of_the_run_is_refused(tmp_path):
+    def model(*sizes):
+        layers = [keras.layers.Dense(size) for size in sizes]
+        network = keras.Sequential([keras.Input([2]), *layers])
+        whole = tfnes.NESModel(network, loss=lambda batch, seed: batch)
+        whole.compile(keras.optimizers.SGD(), tfnes.estimators.NES(population_size=2))
+        return whole
+
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(model(3), Position())
+    path, position = checkpoints.latest()
+    checkpoints.restore(model(3), path, position)
+    with pytest.raises(RunDirectoryError, match=r"state-000001 must.*bias\. Was it"):
+        checkpoints.restore(model(3, 4), path, position)
 
 
 def test_sigterm_saves_at_once_and_says_how_to_go_on(

@@ -20,6 +20,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfnes.errors import RunDirectoryError
 from tfnes.experiments.phase import Phase
 from tfnes.experiments.results import format_seconds
 from tfnes.files import storage_errors
@@ -128,10 +129,22 @@ class Checkpoints:
         return None
 
     def restore(self, model: keras.Model, path: str, position: Position) -> None:
-        """Restores what `save` saved; the model must be as it was then."""
+        """Restores what `save` saved; the model must be as it was then.
+
+        Raises:
+          RunDirectoryError: if it has variables that were not saved.
+        """
         checkpoint = _checkpoint(model, optimizer=not position.starts_phase)
         status = checkpoint.read(path)
-        status.assert_existing_objects_matched()
+        try:
+            status.assert_existing_objects_matched()
+        except AssertionError as error:
+            missing = ", ".join(re.findall(r"path=([^,]+),", str(error)))
+            raise RunDirectoryError(
+                f"{path} must hold all variables of the run. Without: {missing}. Was "
+                "it saved by another version of tfnes? Go on with that version, or "
+                "start a new run with another --output_dir."
+            ) from error
         status.expect_partial()
 
     def remove_leftovers(self) -> None:
