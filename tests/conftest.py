@@ -41,11 +41,10 @@ def thorough(request):
 
 @pytest.fixture(autouse=True)
 def library_log():
-    """Takes back what programs do to the log, which would hide it from `caplog`."""
+    """Takes back what programs did to the log, which would hide it from `caplog`."""
     logger = logging.getLogger("tfnes")
-    handlers, propagate = logger.handlers[:], logger.propagate
-    yield
-    logger.handlers[:], logger.propagate = handlers, propagate
+    logger.handlers.clear()
+    logger.propagate = True
 
 
 @pytest.fixture

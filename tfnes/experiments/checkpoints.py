@@ -139,7 +139,7 @@ class Checkpoints:
         try:
             status.assert_existing_objects_matched()
         except AssertionError as error:
-            missing = ", ".join(re.findall(r"path=([^,]+),", str(error)))
+            missing = ", ".join(sorted(re.findall(r"path=([^,]+),", str(error))))
             raise RunDirectoryError(
                 f"{path} must hold all variables of the run. Without: {missing}. Was "
                 "it saved by another version of tfnes? Go on with that version, or "
