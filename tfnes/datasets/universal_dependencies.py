@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import logging
 
 from tfnes.checks import (
     check_choice,
@@ -29,6 +29,8 @@ from tfnes.datasets.vocabulary import Vocabulary, normalize
 from tfnes.datasets.word_vectors import read_word_vectors, special_vectors
 from tfnes.errors import DataError, MissingDataError
 from tfnes.registration import register
+
+LOGGER = logging.getLogger("tfnes")
 
 VOCABULARIES = ("train", "source", "all_files")
 VECTOR_WORDS = ("train", "all_files")
@@ -228,7 +230,7 @@ class TreebankAdaptation(SentenceProvider):
                     + (", ..." if len(dropped) > 3 else ".")
                 )
                 self.notes.append(note)
-                logging.warning(note)
+                LOGGER.warning(note)
             if not limited[split]:
                 raise DataError(
                     f"{split}: no sentence has at most {limit} words. Set a larger "
