@@ -181,6 +181,7 @@ class Table2(Study):
                 "paper: UAS",
             ]
         )
+        changes = self._changes(results)
         for setup in SETUPS:
             for projective in (True, False):
                 trees = "projective" if projective else "non-projective"
@@ -195,8 +196,9 @@ class Table2(Study):
                 )
                 for method in self._methods(setup):
                     if method.projective == projective:
-                        result = results.get(self._adapt(setup, method).name)
-                        cells = self._cells(setup, method, start, result)
+                        run = self._adapt(setup, method).name
+                        result, change = results.get(run), changes.get(run)
+                        cells = self._cells(setup, method, start, result, change)
                         table.add(setup, trees, method.label, *cells)
         return Report(
             setting=self._setting(),
@@ -210,18 +212,38 @@ class Table2(Study):
                 "over the sentences of the target test set, all seeds together, "
                 "against the starting point. Mean ± standard deviation over seeds. CPU "
                 "minutes: of the updates of one adaptation, the fastest of the row's.",
-                *self._reading(results),
+                *self._reading(results, changes),
             ],
         )
 
+    def _changes(self, results: Results) -> dict[str, dict[str, float]]:
+        """Returns the change of UAS on target test of each adaptation, by its name."""
+        changes = {}
+        for setup in SETUPS:
+            for method in self._methods(setup):
+                start = results.get(self._starts(setup, method.projective).name)
+                run = self._adapt(setup, method).name
+                result = results.get(run)
+                if start is not None and result is not None:
+                    changes[run] = paired_bootstrap(
+                        [one["correct"] for one in start["starts"]],
+                        [one["correct"] for one in result["adapted"]],
+                        start["counted"],
+                    )
+        return changes
+
     def _cells(
-        self, setup: str, method: Method, start: Result | None, result: Result | None
+        self,
+        setup: str,
+        method: Method,
+        start: Result | None,
+        result: Result | None,
+        found: dict[str, float] | None,
     ) -> list[Any]:
         """Returns the cells of a method's row from "decoder" on."""
         adapted = result["adapted"] if result else []
         change = better = None
-        if result and start:
-            found = _change(start, result)
+        if found is not None:
             change = f"{found['difference']:+.2f} ({found['p']:.3f})"
             pairs = zip(start["starts"], adapted, strict=True)
             wins = sum(_dev_uas(after) > _dev_uas(before) for before, after in pairs)
@@ -239,16 +261,18 @@ class Table2(Study):
             paper and f"{paper[list(SETUPS).index(setup)]:.2f}",
         ]
 
-    def _reading(self, results: Results) -> Iterator[str]:
+    def _reading(
+        self, results: Results, changes: dict[str, dict[str, float]]
+    ) -> Iterator[str]:
         """Yields what the rows say together: better or worse, loss against UAS."""
-        changes, losses, gains = [], [], []
+        losses, gains = [], []
         for setup in SETUPS:
             for method in self._methods(setup):
-                start = results.get(self._starts(setup, method.projective).name)
-                result = results.get(self._adapt(setup, method).name)
-                if start is None or result is None:
+                run = self._adapt(setup, method).name
+                if run not in changes:
                     continue
-                changes.append(_change(start, result))
+                start = results[self._starts(setup, method.projective).name]
+                result = results[run]
                 for before, after in zip(
                     start["starts"], result["adapted"], strict=True
                 ):
@@ -258,10 +282,11 @@ class Table2(Study):
                     gains.append(after["words_uas"] - before["words_uas"])
         if not changes:
             return
-        clear = [found["difference"] for found in changes if found["p"] < 0.05]
+        differences = [found["difference"] for found in changes.values()]
+        clear = [f["difference"] for f in changes.values() if f["p"] < 0.05]
         yield (
             f"Of {len(changes)} rows that are adapted, UAS on target test is above the "
-            f"start in {sum(found['difference'] > 0 for found in changes)}, with "
+            f"start in {sum(one > 0 for one in differences)}, with "
             f"p < 0.05 (not corrected for their number) in "
             f"{sum(one > 0 for one in clear)}; with p < 0.05 below it in "
             f"{sum(one < 0 for one in clear)}."
@@ -385,14 +410,6 @@ class Table2(Study):
 
 def _trees(projective: bool) -> str:
     return "projective" if projective else "nonprojective"
-
-
-def _change(start: Result, result: Result) -> dict[str, float]:
-    return paired_bootstrap(
-        [one["correct"] for one in start["starts"]],
-        [one["correct"] for one in result["adapted"]],
-        start["counted"],
-    )
 
 
 def _dev_uas(result: Result) -> float:
