@@ -12,6 +12,7 @@
 * `images`: what the studies of the unstructured VAE share (Appendix B).
 * `figure4`, `figure3`, `table3`: the unstructured VAE.
 * `table1`, `table1_settings`: latent structure recovery.
-* `table2`, `parsing`, `bootstrap`: adaptation of a parser to a new domain.
+* `table2`, `table2_settings`, `parsing`, `bootstrap`: adaptation of a parser to a new
+  domain.
 * `figure2`, `timings`: time of an update against the size of the input.
 """
