@@ -10,8 +10,10 @@ from tfnes import solvers
 # Not to be searched for doctests: these are no modules of tests.
 collect_ignore_glob = ["*conftest.py", "*/nes_memory.py", "*/nes_on_replicas.py"]
 
-# Found by example: no time limit of a single one, which a busy machine would break.
-hypothesis.settings.register_profile("quick", max_examples=60, deadline=None)
+# No time limit of a single example, which a busy machine would break.
+hypothesis.settings.register_profile(
+    "quick", max_examples=60, deadline=None, derandomize=True
+)
 hypothesis.settings.register_profile("thorough", max_examples=3000, deadline=None)
 
 
@@ -22,8 +24,8 @@ def is_thorough(config):
 
 def pytest_configure(config):
     # Before the tests are read: each takes over what holds then.
-    if is_thorough(config):
-        hypothesis.settings.load_profile("thorough")
+    profile = "thorough" if is_thorough(config) else "quick"
+    hypothesis.settings.load_profile(profile)
 
 
 def pytest_collection_modifyitems(config, items):

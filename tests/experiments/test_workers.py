@@ -185,6 +185,23 @@ def test_a_worker_that_never_comes_is_not_waited_for(tmp_path):
 
 @pytest.mark.reliability
 @pytest.mark.thorough
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_worker_that_waits_for_others_can_be_stopped(number, tmp_path):
+    (process,) = start_two_workers(tmp_path / "run", stops=("",))
+    for line in process.stderr:
+        if "waiting for 127.0.0.1:" in line:
+            break
+    time.sleep(1)
+    process.send_signal(number)
+    err = process.communicate(timeout=60)[1]
+    print(err)
+    assert process.returncode in (128 + number, -number)
+    assert "Traceback" not in err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.reliability
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("what", "difference"),
     [

@@ -12,7 +12,8 @@ import pytest
 import tensorflow as tf
 
 import tfnes
-from tfnes.estimators import NES
+from tfnes.datasets import DemoTreebank, TreebankAdaptation
+from tfnes.estimators import NES, Supervised
 from tfnes.structures import (
     DependencyTree,
     LinearChain,
@@ -67,6 +68,40 @@ def test_memory_of_10000_members(without_xla):
     print(f"N = 10,000: {growth / MEGABYTE:.1f} MB more")
     assert history["dropped_pairs"] == [0] and history["skipped_updates"] == [0]
     assert growth < 32 * MEGABYTE
+
+
+@pytest.mark.thorough
+def test_memory_of_200000_sentences(tmp_path, without_xla):
+    demo = DemoTreebank(source_train=2000, target_train=10, target_test=10)
+    demo.write_conllu(tmp_path)
+    path = next(tmp_path.glob("UD_Demo-Source/*train.conllu"))
+    text = path.read_text("utf-8").replace("sent_id = ", "sent_id = COPY-")
+    with path.open("w", encoding="utf-8") as file:
+        for copy in range(100):
+            file.write(text.replace("COPY", str(copy)))
+    before = resident_bytes()
+    data = TreebankAdaptation(
+        source="UD_Demo-Source", target="UD_Demo-Target", data_dir=tmp_path
+    )
+    batches = data.get_dataset("source_train", batch_size=500, shuffle=True)
+    held = resident_bytes() - before
+    sizes = {"embedding_size": 4, "hidden_size": 4, "num_layers": 1}
+    model = tfnes.models.Parser(
+        DependencyTree(), **sizes, scorer_size=4, decoder_size=4
+    )
+    model.adapt(data)
+    model.compile(keras.optimizers.Adam(0.01), Supervised())
+    model.fit(batches, verbose=0)
+    before = resident_bytes()
+    model.fit(batches, verbose=0)
+    growth = resident_bytes() - before
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(
+        f"200,000 sentences: {held / MEGABYTE:.0f} MB, second epoch"
+        f" {growth / MEGABYTE:.1f} MB more, peak of all {peak / MEGABYTE:.0f} MB"
+    )
+    assert model.step == 800 and len(batches) == 400
+    assert held < 512 * MEGABYTE and growth < 32 * MEGABYTE
 
 
 def test_one_example_and_one_pair(without_xla):

@@ -7,6 +7,7 @@ References:
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from typing import NoReturn
 
@@ -69,22 +70,29 @@ def _blocks(text: str) -> Iterator[tuple[int, list[str]]]:
 
     The empty lines around it are included: the concatenation is `text`.
     """
-    # Not str.splitlines(): it also splits at U+0085, U+2028 and others.
-    lines = [line + "\n" for line in text.split("\n")]
-    lines[-1] = lines[-1][:-1]
-    if not lines[-1]:
-        lines.pop()
-    start, ended, filled = 0, False, False
-    for i, line in enumerate(lines):
+    block: list[str] = []
+    first, ended, filled = 1, False, False
+    for number, line in enumerate(_lines(text), 1):
         if line in _EMPTY_LINES:
             ended = filled
         elif ended:
-            yield start + 1, lines[start:i]
-            start, ended, filled = i, False, True
+            yield first, block
+            block, first, ended = [], number, False
         else:
             filled = True
+        block.append(line)
     if filled:
-        yield start + 1, lines[start:]
+        yield first, block
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Yields the lines, line ends kept, without holding all of them."""
+    # Not str.splitlines(): it also splits at U+0085, U+2028 and others.
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start) + 1 or len(text)
+        yield text[start:end]
+        start = end
 
 
 def _parse_block(lines: list[str], path: str, first: int, gold: bool) -> Sentence:
@@ -135,11 +143,12 @@ def _parse_block(lines: list[str], path: str, first: int, gold: bool) -> Sentenc
         tree = None
     else:
         tree = _check_tree(path, numbers, sent_id, heads)
+    # Equal strings are one: what a word takes is then a pointer for each column.
     return Sentence(
-        forms=forms,
-        upos=upos,
+        forms=tuple(map(sys.intern, forms)),
+        upos=tuple(map(sys.intern, upos)),
         heads=tree,
-        relations=relations if tree else None,
+        relations=tuple(map(sys.intern, relations)) if tree else None,
         sent_id=sent_id,
         source="".join(lines),
         path=path,
