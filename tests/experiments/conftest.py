@@ -76,3 +76,12 @@ def train_toy_until():
         )
 
     return run
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    """Settings of a study whose processes find the toy."""
+    from tfnes.experiments.reproduce.runs import Settings
+
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    return Settings(scale="cpu", output_dir=tmp_path / "out", command="bin/reproduce x")

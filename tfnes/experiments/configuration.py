@@ -8,6 +8,7 @@ is an error; a binding that nothing used is named in a warning (`unused_bindings
 from __future__ import annotations
 
 import contextlib
+import copy
 import difflib
 import importlib.util  # gin uses it and does not import it  # noqa: F401
 import inspect
@@ -221,6 +222,15 @@ def train_argument(name: str, default):
     ):
         value = value.scoped_configurable_fn()
     return value
+
+
+def make_train_argument(name: str) -> Any:
+    """Returns the object that the configuration gives `train` for `name`, or None.
+
+    gin makes what a value refers to when the value is copied, so each call makes it
+    anew.
+    """
+    return copy.deepcopy(train_argument(name, None))
 
 
 def describe(arguments: Mapping[str, Any], *, smoke: bool = False) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import pathlib
 from typing import Any
@@ -65,17 +64,17 @@ class SavedRun:
         if data_dir is not None:
             with gin.unlock_config():
                 gin.bind_parameter("DATA_DIR/gin.macro.value", str(data_dir))
-        dataset = configuration.train_argument("dataset", None)
+        dataset = configuration.make_train_argument("dataset")
         if dataset is None:
             raise RunDirectoryError(
                 f"{self.directory.path} was started from Python, so its data is not "
                 "known here. Give the sentences as --input."
             )
-        return copy.deepcopy(dataset)  # gin makes the object when it copies the name
+        return dataset
 
     def resolve(self, name: str) -> Any:
         """Returns what the configuration gives `train` for `name`, or None."""
-        return copy.deepcopy(configuration.train_argument(name, None))
+        return configuration.make_train_argument(name)
 
     @property
     def path(self) -> pathlib.Path:

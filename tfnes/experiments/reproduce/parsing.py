@@ -7,7 +7,6 @@ table share a process, a model and its graphs.
 
 from __future__ import annotations
 
-import copy
 import json
 import pathlib
 import time
@@ -123,17 +122,18 @@ class _Parser:
         if data_dir is not None:
             bindings.append(f"DATA_DIR = {data_dir!r}")
         configuration.parse(gin_files, bindings)
-        self.data = _configured("dataset")
-        (self.phase,) = _configured("phases")
+        make = configuration.make_train_argument
+        self.data = make("dataset")
+        (self.phase,) = make("phases")
         if smoke:
             self.data = SmokeProvider(self.data)
             self.phase.epochs = 1
-        self.model = _configured("model")
+        self.model = make("model")
         self.model.adapt(self.data)
         self.model.build(next(iter(self.data.get_dataset(DEV, batch_size=64))))
         self.phase.set_frozen(self.model, ("decoder",))
         optimizer = self.phase.optimizer
-        self.model.compile(optimizer, self.phase.estimator, _configured("metrics"))
+        self.model.compile(optimizer, self.phase.estimator, make("metrics"))
         optimizer.build(self.model.optimized_variables)
         state = [*optimizer.variables, *self.phase.estimator.variables]
         self._fresh = [(variable, variable.numpy()) for variable in state]
@@ -222,10 +222,6 @@ class _Parser:
     def _scores(self, split: str) -> dict[str, float]:
         data = self.data.get_dataset(split, batch_size=64)
         return evaluation.evaluate_dataset(self.model, data)
-
-
-def _configured(name: str) -> Any:
-    return copy.deepcopy(configuration.train_argument(name, None))
 
 
 def _real_words(sentence: Sentence) -> list[int]:

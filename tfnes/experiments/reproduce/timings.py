@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import resource
 import sys
@@ -146,10 +145,8 @@ def time_configuration(
 
     catalog.register_all()
     configuration.parse(gin_files, bindings)
-    # gin makes an object when its name is copied.
-    model, data, phases = (
-        copy.deepcopy(configuration.train_argument(name, None))
-        for name in ("model", "dataset", "phases")
+    model, data, phases = map(
+        configuration.make_train_argument, ("model", "dataset", "phases")
     )
     phase = phases[0]
     model.adapt(data)
