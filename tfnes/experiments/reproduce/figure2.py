@@ -8,8 +8,8 @@ import statistics
 
 from tfnes.experiments.reproduce.curves import Curve, Panel, draw_panels
 from tfnes.experiments.reproduce.report import Report, Table
-from tfnes.experiments.reproduce.runs import FunctionRun, Result
-from tfnes.experiments.reproduce.study import Results, Study
+from tfnes.experiments.reproduce.runs import FunctionRun, Result, Results
+from tfnes.experiments.reproduce.study import Study
 
 PANELS = {
     "NRI": {

@@ -166,7 +166,7 @@ class _Process:
             self.process.join()
 
     def reason(self) -> str:
-        status = self.process.exitcode
+        status = self.process.exitcode or 0
         if status < 0:
             return f"ended by {signal.Signals(-status).name}"
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()

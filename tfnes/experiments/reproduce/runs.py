@@ -21,6 +21,9 @@ ARGUMENTS = "arguments.json"
 Result = dict[str, Any]
 """What a finished run left behind; depends on its kind."""
 
+Results = Mapping[str, Result | None]
+"""Results by the name of the run; None where a run failed or was left out."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:

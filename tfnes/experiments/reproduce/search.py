@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from tfnes.experiments.reproduce.runs import Result, Run
-
-Results = Mapping[str, Result | None]
+from tfnes.experiments.reproduce.runs import Result, Results, Run
 
 
 @dataclasses.dataclass(frozen=True)

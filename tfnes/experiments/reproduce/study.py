@@ -11,12 +11,9 @@ from typing import Any, TypeVar
 
 from tfnes.experiments.reproduce.report import Report, write_report
 from tfnes.experiments.reproduce.runner import Runner
-from tfnes.experiments.reproduce.runs import Result, Run, Settings
+from tfnes.experiments.reproduce.runs import Results, Run, Settings
 
 T = TypeVar("T")
-
-Results = Mapping[str, Result | None]
-"""Results by the name of the run; None where a run failed or was left out."""
 
 
 class Study(abc.ABC):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tfnes.experiments.reproduce.report import Mean, Report, Table
-from tfnes.experiments.reproduce.runs import FunctionRun, Result, TrainingRun
-from tfnes.experiments.reproduce.search import Results, Search
+from tfnes.experiments.reproduce.runs import FunctionRun, Result, Results, TrainingRun
+from tfnes.experiments.reproduce.search import Search
 from tfnes.experiments.reproduce.study import Study, scale_of
 from tfnes.experiments.reproduce.table1_settings import (
     METHODS,
@@ -212,7 +212,9 @@ class Table1(Study):
 
     def _timed(self, size: Size, method: Method, option, results: Results) -> float:
         """Returns the processor seconds of an update."""
-        return results[self._timing(size, method, option[1]).name]["processor"]
+        result = results[self._timing(size, method, option[1]).name]
+        assert result is not None  # `_search` has looked
+        return result["processor"]
 
     def _run(
         self, size: Size, space: str, method: Method, option, *, epochs, seed
@@ -241,7 +243,7 @@ class Table1(Study):
                 "NRI.structure = @Subset()",
                 f"Subset.k = {size.num_vertices - 1}",
             ]
-        if value is not None:
+        if value is not None and method.macro is not None:
             name += f"-{method.macro.lower()}{value:g}"
             bindings.append(f"{method.macro} = {value:g}")
         return TrainingRun(
@@ -285,6 +287,6 @@ def _percent(result: Result, name: str) -> str:
 def _option_text(method: Method, option: tuple[float, float | None]) -> str:
     rate, value = option
     text = f"rate {rate:g}"
-    if value is not None:
+    if value is not None and method.macro is not None:
         text += f", {method.macro.lower().replace('_', ' ')} {value:g}"
     return text

@@ -9,8 +9,14 @@ import numpy as np
 
 from tfnes.experiments.reproduce.bootstrap import paired_bootstrap
 from tfnes.experiments.reproduce.report import Mean, Report, Table
-from tfnes.experiments.reproduce.runs import FunctionRun, Result, Run, TrainingRun
-from tfnes.experiments.reproduce.study import Results, Study, scale_of
+from tfnes.experiments.reproduce.runs import (
+    FunctionRun,
+    Result,
+    Results,
+    Run,
+    TrainingRun,
+)
+from tfnes.experiments.reproduce.study import Study, scale_of
 from tfnes.experiments.reproduce.table2_settings import (
     METHODS,
     PAPER,
@@ -128,7 +134,7 @@ class Table2(Study):
         """Returns the cells of a method's row from "decoder" on."""
         adapted = result["adapted"] if result else []
         change = better = None
-        if found is not None:
+        if found is not None and start is not None:
             change = f"{found['difference']:+.2f} ({found['p']:.3f})"
             pairs = zip(start["starts"], adapted, strict=True)
             wins = sum(_dev_uas(after) > _dev_uas(before) for before, after in pairs)
@@ -153,11 +159,10 @@ class Table2(Study):
         losses, gains = [], []
         for setup in SETUPS:
             for method in self._methods(setup):
-                run = self._adapt(setup, method).name
-                if run not in changes:
+                start = results.get(self._starts(setup, method.projective).name)
+                result = results.get(self._adapt(setup, method).name)
+                if start is None or result is None:
                     continue
-                start = results[self._starts(setup, method.projective).name]
-                result = results[run]
                 for before, after in zip(
                     start["starts"], result["adapted"], strict=True
                 ):

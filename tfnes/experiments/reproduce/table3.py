@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from tfnes.experiments.reproduce import images
 from tfnes.experiments.reproduce.report import Mean, Report, Table
+from tfnes.experiments.reproduce.runs import Result, Results
 from tfnes.experiments.reproduce.search import Search
-from tfnes.experiments.reproduce.study import Results, Study, scale_of
+from tfnes.experiments.reproduce.study import Study, scale_of
 
 DATA = "fashion_mnist"
 PAPER = {
@@ -129,7 +131,7 @@ class Table3(Study):
                 if reached:
                     found = self._cell(method, width, population).found(results)
                 growth = None
-                if reached and previous:
+                if reached and population and previous:
                     growth = f"{100 * (population / previous - 1):+.0f} %"
                 previous = population if reached else None
                 table.add(
@@ -164,7 +166,7 @@ class Table3(Study):
                     found = cell.found(results)
                     if found and bar is not None:
                         mean = images.test_mean(found, images.OBJECTIVE)
-                        reaches = "yes" if mean.mean <= bar else "no"
+                        reaches = "yes" if _reaches(found, bar) else "no"
                         rate = f"{cell.best(results):g}"
                         table.add(method, width, population, rate, mean, reaches)
         return table
@@ -215,7 +217,7 @@ class Table3(Study):
             found = cell.found(results)
             if cell.is_open(results) or not found:
                 return populations[middle], False
-            if images.test_mean(found, images.OBJECTIVE).mean <= bar:
+            if _reaches(found, bar):
                 high = middle
             else:
                 low = middle + 1
@@ -231,6 +233,11 @@ class Table3(Study):
         if population is not None:
             return None
         return f"> {self.sizes.populations[method][-1]}"
+
+
+def _reaches(found: Sequence[Result], bar: float) -> bool:
+    mean = images.test_mean(found, images.OBJECTIVE).mean
+    return mean is not None and mean <= bar
 
 
 def _paper_cells(width: int) -> list:
