@@ -100,8 +100,8 @@ def test_kills_of_the_main_job(tmp_path):
     started = time.monotonic()
     assert finish(start(whole, *PARSER)) == 0
     seconds = time.monotonic() - started
-    # Not over a run's whole length, since a resumed run is short and would often come to
-    # its end. Its last moments are reached all the same, by runs that were resumed.
+    # Not over a run's whole length: a resumed run is short, and would often come to its
+    # end. Its last moments are reached all the same, by runs that were resumed.
     survived, seed = 0, 0
     while survived < 20:
         survived += kill_at_random(
