@@ -13,8 +13,6 @@ DATA = "fashion_mnist"
 SIGMAS = (0.01, 0.1, 0.5)
 BOUNDS = (1.0, 3.0, 9.0)
 GAP = "test/smoothing_gap"
-EPOCHS = {"paper": 300, "cpu": 10}
-"""By scale: all rows are plain NES, the dearest."""
 
 
 def gap_method(scale: images.Scale, sigma: float, *, every: int) -> images.Method:
@@ -50,9 +48,7 @@ class Figure3(Study):
 
     def __init__(self, settings):
         super().__init__(settings)
-        self.scale = dataclasses.replace(
-            scale_of(images.SCALES, settings), epochs=EPOCHS[settings.scale]
-        )
+        self.scale = scale_of(images.SCALES, settings)
         every = 1 if settings.scale == "paper" else 9
         unbounded = dataclasses.replace(images.nes(self.scale), label="UNBOUNDED")
         self.left = [gap_method(self.scale, s, every=every) for s in SIGMAS]

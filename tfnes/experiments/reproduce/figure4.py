@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from tfnes.experiments.reproduce import images
 from tfnes.experiments.reproduce.curves import Panel, draw_panels
 from tfnes.experiments.reproduce.report import Report, Table
 from tfnes.experiments.reproduce.study import Study, scale_of
+
+EPOCHS = {"paper": 300, "cpu": 60}
+"""By scale; at the reduced one more than the other studies of images have."""
 
 COLUMNS = (
     "data",
@@ -31,7 +36,9 @@ class Figure4(Study):
 
     def __init__(self, settings):
         super().__init__(settings)
-        self.scale = scale_of(images.SCALES, settings)
+        self.scale = dataclasses.replace(
+            scale_of(images.SCALES, settings), epochs=EPOCHS[settings.scale]
+        )
         self.methods = (
             images.UNBIASED,
             images.nes(self.scale),

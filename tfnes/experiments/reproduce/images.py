@@ -87,7 +87,7 @@ SCALES = {
     ),
     "cpu": Scale(
         hidden_units=16,
-        epochs=60,
+        epochs=10,
         num_train=4000,
         seeds=(0, 1, 2),
         learning_rates=(),
