@@ -187,7 +187,12 @@ def test_a_worker_that_never_comes_is_not_waited_for(tmp_path):
 @pytest.mark.thorough
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_worker_that_waits_for_others_can_be_stopped(number, tmp_path):
-    (process,) = start_two_workers(tmp_path / "run", stops=("",))
+    # Tests that run in the background may ignore Ctrl-C, and hand that on.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        (process,) = start_two_workers(tmp_path / "run", stops=("",))
+    finally:
+        signal.signal(signal.SIGINT, before)
     for line in process.stderr:
         if "waiting for 127.0.0.1:" in line:
             break
